@@ -20,7 +20,10 @@ static __thread bool fail_armed;
 static __thread bool fail_happened;
 static __thread unsigned int fail_left;
 
-static bool fails_now(void)
+/* TSan's runtime allocates before it can take the calls of instrumented code. */
+#define UNINSTRUMENTED __attribute__((no_sanitize("thread")))
+
+UNINSTRUMENTED static bool fails_now(void)
 {
 	if (!fail_armed || fail_left-- > 0)
 		return false;
@@ -30,17 +33,17 @@ static bool fails_now(void)
 	return true;
 }
 
-void *malloc(size_t len_bytes)
+UNINSTRUMENTED void *malloc(size_t len_bytes)
 {
 	return fails_now() ? NULL : REAL(malloc)(len_bytes);
 }
 
-void *calloc(size_t count, size_t len_bytes)
+UNINSTRUMENTED void *calloc(size_t count, size_t len_bytes)
 {
 	return fails_now() ? NULL : REAL(calloc)(count, len_bytes);
 }
 
-void *realloc(void *pointer, size_t len_bytes)
+UNINSTRUMENTED void *realloc(void *pointer, size_t len_bytes)
 {
 	return fails_now() ? NULL : REAL(realloc)(pointer, len_bytes);
 }

@@ -43,7 +43,7 @@ static inline void close_fdp(int *fd)
 		(void)close(*fd);
 }
 
-#define _cleanup_free_  _cleanup_(free_cleanupp)
+#define _cleanup_free_	_cleanup_(free_cleanupp)
 #define _cleanup_close_ _cleanup_(close_fdp)
 
 #endif

@@ -49,7 +49,7 @@ static inline void list_remove(struct list *entry)
 }
 
 #define list_entry(pointer, type, member) CONTAINER_OF(pointer, type, member)
-#define list_first(head, type, member)    list_entry((head)->next, type, member)
+#define list_first(head, type, member)	  list_entry((head)->next, type, member)
 #define list_for_each(position, head)                                                              \
 	for (struct list *position = (head)->next; position != (head); position = position->next)
 /* The current entry may be removed in the body. */

@@ -18,8 +18,8 @@ struct str {
 	size_t len;
 };
 
-#define STR(literal)   ((struct str){"" literal, sizeof(literal) - 1})
-#define STR_NULL       ((struct str){NULL, 0})
+#define STR(literal) ((struct str){"" literal, sizeof(literal) - 1})
+#define STR_NULL     ((struct str){NULL, 0})
 /* For printf's "%.*s". */
 #define STR_FMT(value) (int)(value).len, (value).ptr
 

@@ -10,14 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 
-#define ARRAY_SIZE(array)     (sizeof(array) / sizeof((array)[0]))
-#define MIN(left, right)      ((left) < (right) ? (left) : (right))
-#define MAX(left, right)      ((left) > (right) ? (left) : (right))
-#define LIKELY(condition)     __builtin_expect(!!(condition), 1)
-#define UNLIKELY(condition)   __builtin_expect(!!(condition), 0)
-#define PRINTF_LIKE(fmt, arg) __attribute__((format(printf, fmt, arg)))
-#define CONTAINER_OF(pointer, type, member)                                                        \
-	((type *)((char *)(pointer) - offsetof(type, member)))
+#define ARRAY_SIZE(array)		    (sizeof(array) / sizeof((array)[0]))
+#define MIN(left, right)		    ((left) < (right) ? (left) : (right))
+#define MAX(left, right)		    ((left) > (right) ? (left) : (right))
+#define LIKELY(condition)		    __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition)		    __builtin_expect(!!(condition), 0)
+#define PRINTF_LIKE(fmt, arg)		    __attribute__((format(printf, fmt, arg)))
+#define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
 #pragma GCC poison strcpy strcat sprintf vsprintf
 
