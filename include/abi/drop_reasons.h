@@ -1,0 +1,60 @@
+/*
+ * drop_reasons: every verdict of the kernel part, one row each: symbol, name, meaning.
+ *
+ * Each packet that sl_main sees and each connection that sl_steer decides on ends in exactly one
+ * row, and the per-CPU counter of that row moves. Rows are numbered by their place: add at the end
+ * of the table only, since the numbers are the keys of the pinned counters. `name` is what people
+ * and metrics see. Rows of sl_steer count connections and no bytes.
+ *
+ * Rule for malformed packets: what claims to be IP and cannot be parsed is dropped with its
+ * reason, also from an address on the allow list. What does not claim to be IP passes, counted.
+ */
+#ifndef SLUICE_ABI_DROP_REASONS_H
+#define SLUICE_ABI_DROP_REASONS_H
+
+/* The first row is 0, which parsers return for "go on", so it must be a pass. */
+#define SL_REASON_TABLE(ROW)                                                                       \
+	ROW(PASS, "pass", "IP packet that no list names")                                          \
+	ROW(PASS_FRAGMENT, "pass_fragment", "later IP fragment that no list names")                \
+	ROW(PASS_ARP, "pass_arp", "ARP")                                                           \
+	ROW(PASS_ETHERTYPE, "pass_ethertype", "neither IP nor ARP")                                \
+	ROW(ALLOW, "allow", "source is on the allow list")                                         \
+	ROW(DENY, "deny", "source is on the deny list")                                            \
+	ROW(ETH_SHORT, "eth_short", "frame ends within the Ethernet header")                       \
+	ROW(VLAN_SHORT, "vlan_short", "frame ends within a VLAN tag")                              \
+	ROW(VLAN_DEPTH, "vlan_depth", "more than two VLAN tags")                                   \
+	ROW(IP4_SHORT, "ip4_short", "frame ends within the IPv4 header")                           \
+	ROW(IP4_VERSION, "ip4_version", "IPv4 by ethertype but not by version field")              \
+	ROW(IP4_HEADER_LEN, "ip4_header_len", "IPv4 header length below 20 bytes")                 \
+	ROW(IP4_TOTAL_LEN, "ip4_total_len", "IPv4 total length below the header or beyond frame")  \
+	ROW(IP6_SHORT, "ip6_short", "frame ends within the IPv6 header")                           \
+	ROW(IP6_VERSION, "ip6_version", "IPv6 by ethertype but not by version field")              \
+	ROW(IP6_PAYLOAD_LEN, "ip6_payload_len", "IPv6 payload length beyond the frame")            \
+	ROW(IP6_EXT_SHORT, "ip6_ext_short", "packet ends within an IPv6 extension header")         \
+	ROW(IP6_EXT_DEPTH, "ip6_ext_depth", "more than eight IPv6 extension headers")              \
+	ROW(FRAGMENT_BAD, "fragment_bad", "IP fragment of impossible offset or length")            \
+	ROW(TCP_SHORT, "tcp_short", "packet ends within the TCP header")                           \
+	ROW(TCP_HEADER_LEN, "tcp_header_len", "TCP header length below 20 bytes")                  \
+	ROW(UDP_SHORT, "udp_short", "packet ends within the UDP header")                           \
+	ROW(UDP_LEN, "udp_len", "UDP length below its header or beyond the packet")                \
+	ROW(ICMP_SHORT, "icmp_short", "packet ends within the ICMP header")                        \
+	ROW(STEER, "steer", "connection handed to the worker of its slot")                         \
+	ROW(STEER_OTHER, "steer_other", "connection handed to another worker, its own has none")   \
+	ROW(STEER_DEAD_DROP, "steer_dead_drop", "new connection dropped, no listener is alive")    \
+	ROW(STEER_DEAD_PASS, "steer_dead_pass", "left to the stack, no listener for too long")     \
+	ROW(STEER_REFUSED, "steer_refused", "the kernel refused the listener for this connection")
+
+enum sl_reason {
+#define SL_REASON_ENUM(symbol, name, meaning) SL_REASON_##symbol,
+	SL_REASON_TABLE(SL_REASON_ENUM)
+#undef SL_REASON_ENUM
+		SL_REASON_COUNT
+};
+
+/* Size of the counters' map, a power of two: room for later rows without another map shape. */
+#define SL_REASON_MAX 128
+
+_Static_assert(SL_REASON_PASS == 0, "0 means go on");
+_Static_assert(SL_REASON_COUNT <= SL_REASON_MAX, "enlarge SL_REASON_MAX and SL_ABI_VERSION");
+
+#endif
