@@ -4,7 +4,7 @@
 #   userspace/main.c  + the library ->  $(B)/sluiced
 #   tools/*.c         + the library ->  $(B)/sluice
 #   bpf/*.bpf.c                     ->  build/bpf/*.bpf.o and *.skel.h, the same for all variants
-#   tests/unit/*/test_*.c, tests/bpf/test_*.c, tests/bench/bench_*.c
+#   tests/unit/*/test_*.c, tests/bpf/*.c with a main, tests/bench/bench_*.c
 #                                   ->  $(B)/tests/..., one program each
 #   tests/fuzz/fuzz_*.c             ->  build/fuzz/..., the library built again for libFuzzer
 #
@@ -83,7 +83,8 @@ TOOL_SOURCES := $(wildcard tools/*.c)
 BPF_SOURCES := $(wildcard bpf/*.bpf.c)
 UNIT_SOURCES := $(sort $(foreach folder,$(if $(ONLY),$(ONLY),*),\
 	$(wildcard tests/unit/$(folder)/test_*.c)))
-BPF_TEST_SOURCES := $(wildcard tests/bpf/test_*.c)
+# Tests, and helper programs such as load_all.
+BPF_TEST_SOURCES := $(if $(wildcard tests/bpf/*.c),$(shell grep -l '^int main' tests/bpf/*.c))
 BENCH_SOURCES := $(wildcard tests/bench/bench_*.c)
 FUZZ_SOURCES := $(wildcard tests/fuzz/fuzz_*.c)
 # Other files in the test folders are help for the tests: linked to each of them.
