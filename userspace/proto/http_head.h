@@ -1,0 +1,131 @@
+/*
+ * http_head: the head of a request or response, independent of the wire (HTTP/1 now, HTTP/2 later).
+ *
+ * All strs are views into the bytes the codec was given, or into its arena; whoever feeds the codec
+ * keeps them alive as long as the head. Field names keep the peer's spelling; compare them by
+ * `id` or without case. A codec gives out only heads that passed every framing rule of its wire, so
+ * that readers may trust `framing` and `content_length`. Thread rule: one owner.
+ */
+#ifndef SLUICE_PROTO_HTTP_HEAD_H
+#define SLUICE_PROTO_HTTP_HEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/str.h"
+
+/* Fields that code asks for by id: symbol, lower-case name, kinds. */
+#define HTTP_FIELD_HOP	     1u	 /* hop-by-hop: never forwarded (RFC 9110 7.6.1) */
+#define HTTP_FIELD_FRAMING   2u	 /* decides message framing or routing: never in trailers */
+#define HTTP_FIELD_SENSITIVE 4u	 /* authentication and cookies: never in trailers, redacted in logs */
+#define HTTP_FIELD_FORWARD   8u	 /* written by proxies: ours to set, from the untrusted removed */
+#define HTTP_FIELDS(X)                                                                             \
+	X(HOST, "host", HTTP_FIELD_FRAMING)                                                        \
+	X(CONTENT_LENGTH, "content-length", HTTP_FIELD_FRAMING)                                    \
+	X(TRANSFER_ENCODING, "transfer-encoding", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)             \
+	X(CONNECTION, "connection", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)                           \
+	X(KEEP_ALIVE, "keep-alive", HTTP_FIELD_HOP)                                                \
+	X(PROXY_CONNECTION, "proxy-connection", HTTP_FIELD_HOP)                                    \
+	X(TE, "te", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)                                           \
+	X(TRAILER, "trailer", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)                                 \
+	X(UPGRADE, "upgrade", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)                                 \
+	X(HTTP2_SETTINGS, "http2-settings", HTTP_FIELD_FRAMING | HTTP_FIELD_HOP)                   \
+	X(EXPECT, "expect", HTTP_FIELD_FRAMING)                                                    \
+	X(MAX_FORWARDS, "max-forwards", HTTP_FIELD_FRAMING)                                        \
+	X(CONTENT_ENCODING, "content-encoding", HTTP_FIELD_FRAMING)                                \
+	X(CONTENT_TYPE, "content-type", HTTP_FIELD_FRAMING)                                        \
+	X(CONTENT_RANGE, "content-range", HTTP_FIELD_FRAMING)                                      \
+	X(RANGE, "range", HTTP_FIELD_FRAMING)                                                      \
+	X(CACHE_CONTROL, "cache-control", HTTP_FIELD_FRAMING)                                      \
+	X(AUTHORIZATION, "authorization", HTTP_FIELD_SENSITIVE)                                    \
+	X(PROXY_AUTHORIZATION, "proxy-authorization", HTTP_FIELD_SENSITIVE | HTTP_FIELD_HOP)       \
+	X(PROXY_AUTHENTICATE, "proxy-authenticate", HTTP_FIELD_SENSITIVE | HTTP_FIELD_HOP)         \
+	X(WWW_AUTHENTICATE, "www-authenticate", HTTP_FIELD_SENSITIVE)                              \
+	X(COOKIE, "cookie", HTTP_FIELD_SENSITIVE)                                                  \
+	X(SET_COOKIE, "set-cookie", HTTP_FIELD_SENSITIVE)                                          \
+	X(FORWARDED, "forwarded", HTTP_FIELD_FORWARD)                                              \
+	X(X_FORWARDED_FOR, "x-forwarded-for", HTTP_FIELD_FORWARD)                                  \
+	X(X_FORWARDED_PROTO, "x-forwarded-proto", HTTP_FIELD_FORWARD)                              \
+	X(X_FORWARDED_HOST, "x-forwarded-host", HTTP_FIELD_FORWARD)                                \
+	X(X_FORWARDED_PORT, "x-forwarded-port", HTTP_FIELD_FORWARD)                                \
+	X(X_REAL_IP, "x-real-ip", HTTP_FIELD_FORWARD)                                              \
+	X(VIA, "via", 0)                                                                           \
+	X(DATE, "date", 0)                                                                         \
+	X(SERVER, "server", 0)                                                                     \
+	X(LOCATION, "location", 0)
+
+enum http_field_id {
+	HTTP_FIELD_OTHER,
+#define X(symbol, name, kinds) HTTP_FIELD_##symbol,
+	HTTP_FIELDS(X)
+#undef X
+		HTTP_FIELD_COUNT
+};
+
+struct http_field {
+	struct str name;
+	struct str value; /* trimmed */
+	enum http_field_id id;
+};
+
+/* Without case. HTTP_FIELD_OTHER when it is not in the table. */
+enum http_field_id http_field_lookup(struct str name);
+struct str http_field_name(enum http_field_id id);
+unsigned int http_field_kinds(enum http_field_id id);
+/* May this field stand in a trailer section that we forward? (HARDENING 5) */
+bool http_field_allowed_in_trailer(const struct http_field *field);
+/* RFC 9110 5.6.2 token; RFC 9110 5.5 field value without CR, LF, NUL and other controls. */
+bool http_name_is_valid(struct str name);
+bool http_value_is_valid(struct str value);
+
+enum http_method {
+	HTTP_METHOD_OTHER, /* a token we have no name for */
+	HTTP_METHOD_GET,
+	HTTP_METHOD_HEAD,
+	HTTP_METHOD_POST,
+	HTTP_METHOD_PUT,
+	HTTP_METHOD_DELETE,
+	HTTP_METHOD_OPTIONS,
+	HTTP_METHOD_PATCH,
+	HTTP_METHOD_TRACE,
+	HTTP_METHOD_CONNECT,
+};
+enum http_method http_method_lookup(struct str method); /* case-sensitive (RFC 9110 9.1) */
+
+enum http_framing {
+	HTTP_FRAMING_NONE,	  /* no body */
+	HTTP_FRAMING_LENGTH,	  /* content_length bytes */
+	HTTP_FRAMING_CHUNKED,	  /* HTTP/1.1 chunks */
+	HTTP_FRAMING_UNTIL_CLOSE, /* responses only */
+};
+
+struct http_head {
+	/* Requests. */
+	struct str method;
+	enum http_method method_id;
+	struct str target; /* as sent: origin-form, absolute-form, authority-form or "*" */
+	struct str host;   /* value of Host; absent (ptr NULL) when there was none */
+
+	/* Responses. */
+	uint16_t status;
+	struct str reason;
+
+	/* Both. */
+	uint8_t version_minor; /* 0: HTTP/1.0, 1: HTTP/1.1 */
+	struct http_field *fields;
+	unsigned int field_count;
+	enum http_framing framing;
+	uint64_t content_length; /* with HTTP_FRAMING_LENGTH; for answers to HEAD what was announced */
+	bool has_content_length;
+	bool keep_alive;      /* the sender lets the connection live on (version, Connection) */
+	bool expect_continue; /* Expect: 100-continue on HTTP/1.1 */
+	bool has_upgrade;     /* Upgrade together with "Connection: upgrade" */
+};
+
+/* First field with the id, or NULL. */
+const struct http_field *http_head_find(const struct http_head *head, enum http_field_id id);
+/* Is the name listed in one of the Connection fields? (then it is hop-by-hop) */
+bool http_head_connection_lists(const struct http_head *head, struct str name);
+
+#endif
