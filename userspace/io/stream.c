@@ -1,0 +1,335 @@
+#include "io/stream.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "io/engine.h"
+
+void stream_init(struct stream *stream, const struct stream_ops *ops)
+{
+	stream->ops = ops;
+	stream->loop = NULL;
+	stream->fd = -1;
+	list_init(&stream->work_link);
+	list_init(&stream->starved_link);
+	stream->flags = 0;
+	stream->recv_mode = RECV_OFF;
+	stream->ops_in_flight = 0;
+	stream->connect_result = 0;
+	stream->send_iov_count = 0;
+	stream->send_iov_first = 0;
+	stream->send_total = 0;
+}
+
+bool stream_is_open(const struct stream *stream)
+{
+	return stream->flags & STREAM_OPEN;
+}
+
+static void set_nodelay(int fd)
+{
+	int on = 1;
+
+	/* Refused by sockets that are not TCP, which know no delay. */
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+/* An io_uring operation on a non-blocking socket fails with -EAGAIN instead of waiting. */
+static int set_blocking_for(const struct engine_ops *engine, int fd)
+{
+	int nonblocking = engine->id != IO_ENGINE_IO_URING;
+
+	return ioctl(fd, FIONBIO, &nonblocking) ? -errno : 0;
+}
+
+/* On failure the descriptor stays the caller's. */
+static int open_on(struct loop *loop, struct stream *stream, int fd, uint32_t flags)
+{
+	int result = set_blocking_for(loop->engine, fd);
+
+	if (result < 0)
+		return result;
+	stream->loop = loop;
+	stream->fd = fd;
+	stream->flags = STREAM_OPEN | STREAM_WRITABLE | flags;
+	stream->recv_mode = RECV_OFF;
+	result = loop->engine->stream_open(stream);
+	if (result < 0) {
+		stream->fd = -1;
+		stream->flags = 0;
+		return result;
+	}
+	loop->stats.streams_open++;
+	return 0;
+}
+
+int stream_adopt(struct loop *loop, struct stream *stream, int fd)
+{
+	int result = open_on(loop, stream, fd, 0);
+
+	if (result == 0)
+		set_nodelay(fd);
+	return result;
+}
+
+int stream_connect(struct loop *loop, struct stream *stream, const struct sock_addr *addr)
+{
+	int family = addr->any.sa_family;
+	/*
+	 * Unix sockets are connected here with either engine: it never takes time, unless the
+	 * listener's queue is full, and then io_uring would block one of its kernel threads.
+	 */
+	bool by_engine = loop->engine->connects && family != AF_UNIX;
+	_cleanup_close_ int fd = -1;
+	uint32_t flags = STREAM_CONNECTING;
+	int result;
+
+	fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | (by_engine ? 0 : SOCK_NONBLOCK), 0);
+	if (fd < 0)
+		return -errno;
+	if (family != AF_UNIX)
+		set_nodelay(fd);
+	stream->connect_addr = *addr;
+	stream->connect_result = 0;
+	if (!by_engine) {
+		int error = connect(fd, &addr->any, addr->len) ? errno : 0;
+
+		if (error != EINPROGRESS) {
+			flags |= STREAM_CONNECT_DONE;
+			stream->connect_result = -error;
+		}
+	}
+	result = open_on(loop, stream, fd, flags);
+	if (result < 0)
+		return result;
+	(void)TAKE_FD(fd);
+	stream_queue_work(stream);
+	return 0;
+}
+
+void stream_recv_start(struct stream *stream, enum recv_mode mode)
+{
+	if (!stream_is_open(stream) || stream->flags & STREAM_RECV_ENDED)
+		return;
+	stream->recv_mode = (uint8_t)mode;
+	if (mode == RECV_OFF && stream->flags & STREAM_STARVED) {
+		list_remove(&stream->starved_link);
+		stream->flags &= ~(uint32_t)STREAM_STARVED;
+	}
+	stream_queue_work(stream);
+}
+
+void stream_recv_stop(struct stream *stream)
+{
+	stream_recv_start(stream, RECV_OFF);
+}
+
+int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
+{
+	int64_t total = 0;
+
+	if (!stream_is_open(stream) || stream->flags & STREAM_CONNECTING)
+		return -ENOTCONN;
+	if (stream->flags & STREAM_FLAG_SENDING)
+		return -EBUSY;
+	if (count == 0 || count > STREAM_IOV_MAX)
+		return -EINVAL;
+	for (unsigned int i = 0; i < count; i++) {
+		stream->send_iov[i] = iov[i];
+		total += (int64_t)iov[i].iov_len;
+	}
+	stream->send_iov_first = 0;
+	stream->send_iov_count = count;
+	stream->send_total = total;
+	stream->flags |= STREAM_FLAG_SENDING | STREAM_SEND_ASKED;
+	stream_queue_work(stream);
+	return 0;
+}
+
+bool stream_send_advance(struct stream *stream, size_t sent_bytes)
+{
+	while (stream->send_iov_first < stream->send_iov_count) {
+		struct iovec *iov = &stream->send_iov[stream->send_iov_first];
+
+		if (sent_bytes < iov->iov_len) {
+			iov->iov_base = (char *)iov->iov_base + sent_bytes;
+			iov->iov_len -= sent_bytes;
+			return false;
+		}
+		sent_bytes -= iov->iov_len;
+		stream->send_iov_first++;
+	}
+	return true;
+}
+
+void stream_shutdown_send(struct stream *stream)
+{
+	assert(!stream_is_sending(stream));
+	/* IORING_OP_SHUTDOWN would wake a kernel thread for what never blocks. */
+	if (stream_is_open(stream))
+		(void)shutdown(stream->fd, SHUT_WR);
+}
+
+void stream_close(struct stream *stream)
+{
+	if (!stream_is_open(stream))
+		return;
+	stream->flags &= ~(uint32_t)(STREAM_OPEN | STREAM_STARVED | STREAM_SEND_ASKED);
+	stream->flags |= STREAM_CLOSING;
+	stream->recv_mode = RECV_OFF;
+	list_remove(&stream->starved_link);
+	stream_queue_work(stream);
+}
+
+void stream_abort(struct stream *stream)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+	if (!stream_is_open(stream))
+		return;
+	(void)setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	stream_close(stream);
+}
+
+void stream_starve(struct stream *stream)
+{
+	if (stream->flags & STREAM_STARVED)
+		return;
+	stream->loop->stats.recv_starved++;
+	stream->flags |= STREAM_STARVED;
+	list_push_back(&stream->loop->starved, &stream->starved_link);
+}
+
+void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result)
+{
+	if (!buf) {
+		stream->flags |= STREAM_RECV_ENDED;
+		stream->recv_mode = RECV_OFF;
+	} else if (stream->recv_mode == RECV_ONE) {
+		stream->recv_mode = RECV_OFF;
+	}
+	stream->ops->on_recv(stream, buf, result);
+}
+
+void stream_deliver_sent(struct stream *stream, int64_t result)
+{
+	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED);
+	stream->ops->on_sent(stream, result);
+}
+
+void stream_deliver_connected(struct stream *stream, int result)
+{
+	stream->flags &= ~(uint32_t)(STREAM_CONNECTING | STREAM_CONNECT_DONE);
+	if (result < 0)
+		stream->flags |= STREAM_RECV_ENDED;
+	stream_queue_work(stream); /* receiving may have been asked for already */
+	stream->ops->on_connected(stream, result);
+}
+
+void stream_deliver_closed(struct stream *stream)
+{
+	struct loop *loop = stream->loop;
+
+	assert(stream->ops_in_flight == 0);
+	list_remove(&stream->work_link);
+	stream->fd = -1;
+	stream->flags = 0;
+	loop->stats.streams_open--;
+	if (stream->ops->on_closed)
+		stream->ops->on_closed(stream);
+}
+
+/* ---- acceptors ---- */
+
+bool accept_error_is_transient(int error)
+{
+	switch (error) {
+	case -EINTR:
+	case -ECANCELED:
+	case -ECONNABORTED:
+	case -EPROTO:
+	case -ENOPROTOOPT:
+	case -ENETDOWN:
+	case -ENETUNREACH:
+	case -EHOSTDOWN:
+	case -EHOSTUNREACH:
+	case -ENONET:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void end_pause(struct timer *timer)
+{
+	struct acceptor *acceptor = CONTAINER_OF(timer, struct acceptor, pause_timer);
+
+	acceptor->state &= ~(uint32_t)SOURCE_PAUSED;
+	acceptor_queue_work(acceptor);
+}
+
+int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd)
+{
+	int listening = 0;
+	socklen_t len = sizeof(listening);
+	int result;
+
+	if (acceptor->state)
+		return -EBUSY;
+	if (getsockopt(listen_fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len))
+		return -errno;
+	if (!listening)
+		return -EINVAL;
+	result = set_blocking_for(loop->engine, listen_fd);
+	if (result < 0)
+		return result;
+	acceptor->loop = loop;
+	acceptor->fd = listen_fd;
+	list_init(&acceptor->link);
+	timer_init(&acceptor->pause_timer, end_pause);
+	acceptor->state = SOURCE_ON;
+	result = loop->engine->acceptor_open(acceptor);
+	if (result < 0) {
+		acceptor->state = 0;
+		return result;
+	}
+	acceptor_queue_work(acceptor);
+	return 0;
+}
+
+void acceptor_stop(struct acceptor *acceptor)
+{
+	if (!(acceptor->state & SOURCE_ON) || acceptor->state & SOURCE_STOPPING)
+		return;
+	timer_stop(&acceptor->pause_timer);
+	acceptor->state |= SOURCE_STOPPING;
+	acceptor->loop->engine->acceptor_close(acceptor);
+	acceptor_queue_work(acceptor);
+}
+
+void acceptor_fail(struct acceptor *acceptor, int error)
+{
+	if (acceptor->state & SOURCE_STOPPING)
+		return;
+	acceptor->state |= SOURCE_PAUSED;
+	timer_start(acceptor->loop, &acceptor->pause_timer, ACCEPT_PAUSE_MS);
+	acceptor_deliver(acceptor, error);
+}
+
+void acceptor_deliver(struct acceptor *acceptor, int fd_or_error)
+{
+	acceptor->on_accept(acceptor, fd_or_error);
+}
+
+void acceptor_deliver_stopped(struct acceptor *acceptor)
+{
+	list_remove(&acceptor->link);
+	acceptor->state = 0;
+	if (acceptor->on_stopped)
+		acceptor->on_stopped(acceptor);
+}

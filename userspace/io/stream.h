@@ -1,0 +1,134 @@
+/*
+ * stream: one connected byte-stream socket (TCP or Unix) on a loop, and acceptors that make them.
+ *
+ * Life: stream_adopt() or stream_connect() ──► receive and send ──► stream_close() ──► on_closed().
+ * After stream_close() no callback but on_closed() comes; after on_closed() the loop no longer knows
+ * the struct and its memory may go. on_closed() comes exactly once per close, from the loop.
+ *
+ * Receiving: RECV_MANY delivers buffer after buffer (multishot) until stopped; RECV_ONE delivers
+ * once and must be started again, which is the back-pressure of bodies. After stream_recv_stop()
+ * data that the kernel had taken already may still be delivered: the owner queues it. End of
+ * stream and errors are delivered once and end receiving.
+ *
+ * Sending: one send at a time. It completes when all bytes were taken by the kernel or an error
+ * ended it; the bytes must stay in place until on_sent() or on_closed().
+ *
+ * Thread rule: the loop's thread.
+ */
+#ifndef SLUICE_IO_STREAM_H
+#define SLUICE_IO_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/addr.h"
+#include "io/loop.h"
+#include "io/recv_buf.h"
+
+#define STREAM_IOV_MAX 16
+
+struct stream;
+
+struct stream_ops {
+	/*
+	 * buf != NULL: bytes; the callee owns the reference. buf == NULL: result 0 is the end of the
+	 * stream, a negative errno an error.
+	 */
+	void (*on_recv)(struct stream *stream, struct recv_buf *buf, int result);
+	/* result: all bytes of the send, or a negative errno (-EPIPE, -ECONNRESET, ...). */
+	void (*on_sent)(struct stream *stream, int64_t result);
+	/* 0 or a negative errno. Unused for adopted sockets: may be NULL then. */
+	void (*on_connected)(struct stream *stream, int result);
+	void (*on_closed)(struct stream *stream);
+};
+
+enum recv_mode { RECV_OFF, RECV_ONE, RECV_MANY };
+
+struct stream {
+	const struct stream_ops *ops;
+	struct loop *loop;
+	int fd; /* -1 before and after */
+
+	/* Below: the engines' own. */
+	struct list work_link;	  /* in the loop's list of streams with something to do */
+	struct list starved_link; /* in the loop's list of streams that wait for a receive buffer */
+	uint32_t flags;		  /* what is asked for and what is in flight, see io/engine.h */
+	uint8_t recv_mode;	  /* enum recv_mode as asked for */
+	uint8_t ops_in_flight;
+	int connect_result;
+	struct msghdr send_msg;
+	struct iovec send_iov[STREAM_IOV_MAX];
+	uint32_t send_iov_count;
+	uint32_t send_iov_first; /* first not wholly sent */
+	int64_t send_total;
+	struct sock_addr connect_addr;
+};
+
+/* Before any use; a zeroed struct is not enough. */
+void stream_init(struct stream *stream, const struct stream_ops *ops);
+
+/* Takes the descriptor over (made non-blocking when the engine needs it). */
+int stream_adopt(struct loop *loop, struct stream *stream, int fd);
+/*
+ * Makes a socket (TCP_NODELAY) and connects; the result comes by on_connected(). A negative
+ * errno at once when there is no socket to be had (-EMFILE, ...): no callback then.
+ */
+int stream_connect(struct loop *loop, struct stream *stream, const struct sock_addr *addr);
+
+/* Changing ONE to MANY and back is allowed at any time. Idempotent. */
+void stream_recv_start(struct stream *stream, enum recv_mode mode);
+void stream_recv_stop(struct stream *stream);
+
+/*
+ * Copies the vector, not the bytes. -EBUSY: one is under way. -EINVAL: count 0 or too many.
+ * -ENOTCONN: not open or still connecting.
+ */
+int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count);
+static inline bool stream_is_sending(const struct stream *stream);
+
+/* Half-close: the peer sees the end after what was sent. Not while a send is under way. */
+void stream_shutdown_send(struct stream *stream);
+void stream_close(struct stream *stream);
+/* As close, but the peer gets a reset (SO_LINGER 0): for connections that must not look complete. */
+void stream_abort(struct stream *stream);
+bool stream_is_open(const struct stream *stream); /* adopted or connecting, and not closing */
+
+#define STREAM_FLAG_SENDING 1u
+static inline bool stream_is_sending(const struct stream *stream)
+{
+	return stream->flags & STREAM_FLAG_SENDING;
+}
+
+/* ---- acceptors ---- */
+
+struct acceptor {
+	struct loop *loop; /* engine's, like the next four */
+	struct list link;
+	struct timer pause_timer;
+	int fd;
+	uint32_t state;
+	/* fd >= 0: a connection, the callee's. Negative: errno of a failed accept (-EMFILE, ...),
+	 * accepting goes on by itself after a pause. */
+	void (*on_accept)(struct acceptor *acceptor, int fd);
+	void (*on_stopped)(struct acceptor *acceptor); /* NULL allowed */
+};
+
+/*
+ * The listening descriptor stays the caller's, but the engine sets O_NONBLOCK as it needs it.
+ * -EINVAL: not a listening socket. -EBUSY: not stopped yet.
+ */
+int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd);
+/* Connections accepted meanwhile are still delivered before on_stopped(). */
+void acceptor_stop(struct acceptor *acceptor);
+
+/* ---- sockets to listen on ---- */
+
+enum listen_flags { LISTEN_REUSEPORT = 1 };
+
+/* SO_REUSEADDR, IPV6_V6ONLY for IPv6, CLOEXEC, non-blocking. Unix paths: a dead one is replaced. */
+int listen_socket_open(const struct sock_addr *addr, unsigned int flags, int backlog, int *ret_fd,
+		       struct error *err);
+
+#endif

@@ -1,0 +1,244 @@
+/*
+ * The io_uring engine's streams: receives (multishot or single, into the buffer ring), sends,
+ * connects, and closing once nothing is in flight.
+ */
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "io/uring.h"
+
+/* The field for a send's length has 32 bits; what is longer goes in pieces. */
+#define SEND_BYTES_MAX ((size_t)1 << 30)
+
+static void set_flags(struct stream *stream, uint32_t flags)
+{
+	stream->flags |= flags;
+}
+
+static void clear_flags(struct stream *stream, uint32_t flags)
+{
+	stream->flags &= ~flags;
+}
+
+static void mark_in_flight(struct stream *stream, struct io_uring_sqe *sqe, enum uring_tag tag)
+{
+	io_uring_sqe_set_data64(sqe, uring_user_data(stream, tag));
+	stream->ops_in_flight++;
+}
+
+int uring_stream_open(struct stream *stream)
+{
+	return 0;
+}
+
+/* ---- receiving ---- */
+
+static int arm_recv(struct stream *stream)
+{
+	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
+
+	if (!sqe)
+		return -EAGAIN;
+	/* Length 0: the whole of whatever buffer the kernel picks. */
+	if (stream->recv_mode == RECV_MANY) {
+		io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
+		set_flags(stream, STREAM_RECV_MULTI);
+	} else {
+		io_uring_prep_recv(sqe, stream->fd, NULL, 0, 0);
+	}
+	sqe->flags |= IOSQE_BUFFER_SELECT;
+	sqe->buf_group = RECV_POOL_GROUP;
+	mark_in_flight(stream, sqe, URING_RECV);
+	set_flags(stream, STREAM_RECV_ARMED);
+	return 0;
+}
+
+static int reconcile_recv(struct stream *stream)
+{
+	bool unwanted = stream->recv_mode == RECV_OFF ||
+			(stream->recv_mode == RECV_ONE && stream->flags & STREAM_RECV_MULTI);
+
+	if (stream->flags & STREAM_RECV_ARMED) {
+		/* A single receive where many are wanted stays: its completion makes the next. */
+		if (!unwanted || stream->flags & STREAM_RECV_CANCEL)
+			return 0;
+		if (uring_cancel(uring_of(stream->loop), stream, URING_RECV) < 0)
+			return -EAGAIN;
+		set_flags(stream, STREAM_RECV_CANCEL);
+		return 0;
+	}
+	if (stream->recv_mode == RECV_OFF ||
+	    stream->flags & (STREAM_STARVED | STREAM_RECV_ENDED | STREAM_CONNECTING))
+		return 0;
+	return arm_recv(stream);
+}
+
+static void fail_recv(struct stream *stream, int result)
+{
+	switch (result) {
+	case -ENOBUFS:
+		if (stream->recv_mode != RECV_OFF)
+			stream_starve(stream);
+		break;
+	case -ECANCELED: /* by reconcile_recv() or by closing */
+	case -EINTR:
+		break;
+	default:
+		stream_deliver_recv(stream, NULL, result);
+	}
+}
+
+void uring_complete_recv(struct stream *stream, int result, uint32_t cqe_flags)
+{
+	struct recv_buf *buf = NULL;
+
+	if (cqe_flags & IORING_CQE_F_BUFFER)
+		buf = recv_pool_take_from_ring(stream->loop->pool,
+					       cqe_flags >> IORING_CQE_BUFFER_SHIFT);
+	if (!(cqe_flags & IORING_CQE_F_MORE)) {
+		clear_flags(stream, STREAM_RECV_ARMED | STREAM_RECV_MULTI | STREAM_RECV_CANCEL);
+		stream->ops_in_flight--;
+		stream_queue_work(stream);
+	}
+	if (buf && (result <= 0 || stream->flags & STREAM_CLOSING)) {
+		/* The end of a stream can come with a buffer, too. */
+		recv_pool_put_back(buf);
+		buf = NULL;
+	}
+	if (stream->flags & STREAM_CLOSING)
+		return;
+	if (buf) {
+		recv_pool_hand_out(buf, (uint32_t)result);
+		stream_deliver_recv(stream, buf, result);
+	} else {
+		fail_recv(stream, result);
+	}
+}
+
+/* ---- sending ---- */
+
+static int arm_send(struct stream *stream)
+{
+	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
+	struct iovec *iov = &stream->send_iov[stream->send_iov_first];
+	uint32_t count = stream->send_iov_count - stream->send_iov_first;
+
+	if (!sqe)
+		return -EAGAIN;
+	/* With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). */
+	if (count == 1) {
+		io_uring_prep_send(sqe, stream->fd, iov->iov_base,
+				   MIN(iov->iov_len, SEND_BYTES_MAX), MSG_WAITALL | MSG_NOSIGNAL);
+	} else {
+		stream->send_msg = (struct msghdr){.msg_iov = iov, .msg_iovlen = count};
+		io_uring_prep_sendmsg(sqe, stream->fd, &stream->send_msg,
+				      MSG_WAITALL | MSG_NOSIGNAL);
+	}
+	mark_in_flight(stream, sqe, URING_SEND);
+	set_flags(stream, STREAM_SEND_ARMED);
+	clear_flags(stream, STREAM_SEND_ASKED);
+	return 0;
+}
+
+void uring_complete_send(struct stream *stream, int result)
+{
+	clear_flags(stream, STREAM_SEND_ARMED);
+	stream->ops_in_flight--;
+	if (stream->flags & STREAM_CLOSING) {
+		stream_queue_work(stream);
+		return;
+	}
+	if (result == -EINTR)
+		result = 0;
+	else if (result == 0 && stream->send_total > 0)
+		result = -EIO; /* no stream socket takes nothing; do not ask for ever */
+	if (result < 0) {
+		stream_deliver_sent(stream, result);
+	} else if (stream_send_advance(stream, (size_t)result)) {
+		stream_deliver_sent(stream, stream->send_total);
+	} else {
+		set_flags(stream, STREAM_SEND_ASKED);
+		stream_queue_work(stream);
+	}
+}
+
+/* ---- connecting ---- */
+
+static int arm_connect(struct stream *stream)
+{
+	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
+
+	if (!sqe)
+		return -EAGAIN;
+	io_uring_prep_connect(sqe, stream->fd, &stream->connect_addr.any, stream->connect_addr.len);
+	mark_in_flight(stream, sqe, URING_CONNECT);
+	set_flags(stream, STREAM_CONNECT_ARMED);
+	return 0;
+}
+
+void uring_complete_connect(struct stream *stream, int result)
+{
+	clear_flags(stream, STREAM_CONNECT_ARMED);
+	stream->ops_in_flight--;
+	if (stream->flags & STREAM_CLOSING) {
+		stream_queue_work(stream);
+		return;
+	}
+	stream->connect_result = result == -EISCONN ? 0 : result;
+	set_flags(stream, STREAM_CONNECT_DONE);
+	stream_deliver_connected(stream, stream->connect_result);
+}
+
+/* ---- closing ---- */
+
+static int cancel_all(struct stream *stream)
+{
+	struct uring_loop *uring = uring_of(stream->loop);
+
+	if (stream->flags & STREAM_RECV_ARMED && !(stream->flags & STREAM_RECV_CANCEL)) {
+		if (uring_cancel(uring, stream, URING_RECV) < 0)
+			return -EAGAIN;
+		set_flags(stream, STREAM_RECV_CANCEL);
+	}
+	/* A connection that is not there yet sends nothing: at most one of the two. */
+	if (stream->flags & (STREAM_SEND_ARMED | STREAM_CONNECT_ARMED) &&
+	    !(stream->flags & STREAM_CLOSE_CANCEL)) {
+		enum uring_tag tag = stream->flags & STREAM_SEND_ARMED ? URING_SEND : URING_CONNECT;
+
+		if (uring_cancel(uring, stream, tag) < 0)
+			return -EAGAIN;
+		set_flags(stream, STREAM_CLOSE_CANCEL);
+	}
+	return 0;
+}
+
+static int finish_close(struct stream *stream)
+{
+	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
+
+	if (!sqe)
+		return -EAGAIN;
+	/* Sockets are closed where it is submitted, with the turn's other operations. */
+	io_uring_prep_close(sqe, stream->fd);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data64(sqe, URING_NOTHING);
+	stream_deliver_closed(stream);
+	return 0;
+}
+
+int uring_stream_work(struct stream *stream)
+{
+	int result = 0;
+
+	if (stream->flags & STREAM_CLOSING)
+		return stream->ops_in_flight ? cancel_all(stream) : finish_close(stream);
+	if (stream->flags & STREAM_CONNECT_DONE) { /* a Unix socket */
+		stream_deliver_connected(stream, stream->connect_result);
+		return 0;
+	}
+	if (stream->flags & STREAM_CONNECTING)
+		return stream->flags & STREAM_CONNECT_ARMED ? 0 : arm_connect(stream);
+	if (stream->flags & STREAM_SEND_ASKED)
+		result = arm_send(stream);
+	return result < 0 ? result : reconcile_recv(stream);
+}
