@@ -1,0 +1,183 @@
+#include "tools/args.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "tools/cli.h"
+
+#define QUOTED_MAX 80
+
+const char *args_peek(const struct args *args)
+{
+	return args->count > 0 ? args->words[0] : NULL;
+}
+
+const char *args_take(struct args *args)
+{
+	if (args->count <= 0)
+		return NULL;
+	args->count--;
+	return *args->words++;
+}
+
+int names_find(const char *word, const char *const *names)
+{
+	struct str wanted = str_from_cstr(word);
+	int found = -ENOENT;
+
+	if (str_is_empty(wanted))
+		return -ENOENT;
+	for (int i = 0; names[i]; i++) {
+		struct str name = str_from_cstr(names[i]);
+
+		if (str_eq(name, wanted))
+			return i;
+		if (str_starts_with(name, wanted))
+			found = found == -ENOENT ? i : -ENOTUNIQ;
+	}
+	return found;
+}
+
+const char *names_suggest(const char *word, const char *const *names)
+{
+	struct str wanted = str_from_cstr(word);
+	unsigned int allowed = wanted.len <= 3 ? 1 : wanted.len <= 6 ? 2 : 3;
+	unsigned int nearest = allowed + 1;
+	const char *suggestion = NULL;
+
+	if (str_is_empty(wanted))
+		return NULL;
+	for (int i = 0; names[i]; i++) {
+		unsigned int distance = str_distance(wanted, str_from_cstr(names[i]), allowed + 1);
+
+		if (distance < nearest) {
+			nearest = distance;
+			suggestion = names[i];
+		}
+	}
+	return suggestion;
+}
+
+/* "status, deny or allow", of those that start with `start`. */
+static void join_names(struct buf *out, const char *const *names, struct str start)
+{
+	const char *held = NULL;
+	bool first = true;
+
+	for (int i = 0; names[i]; i++) {
+		if (!str_starts_with(str_from_cstr(names[i]), start))
+			continue;
+		if (held) {
+			(void)buf_printf(out, "%s'%s'", first ? "" : ", ", held);
+			first = false;
+		}
+		held = names[i];
+	}
+	if (held)
+		(void)buf_printf(out, "%s'%s'", first ? "" : " or ", held);
+}
+
+int names_require(struct cli *cli, const char *what, const char *word, const char *const *names)
+{
+	_cleanup_(buf_done)
+	struct buf list;
+	char quoted[QUOTED_MAX];
+	const char *suggestion;
+	int found;
+
+	found = names_find(word, names);
+	if (found >= 0)
+		return found;
+
+	buf_init(&list, 4096);
+	str_quote(str_from_cstr(word), quoted, sizeof(quoted));
+	if (found == -ENOTUNIQ) {
+		join_names(&list, names, str_from_cstr(word));
+		return p_usage(cli, "%s %s is ambiguous: %.*s", what, quoted,
+			       STR_FMT(buf_str(&list)));
+	}
+	suggestion = names_suggest(word, names);
+	if (suggestion)
+		return p_usage(cli, "unknown %s %s; did you mean '%s'?", what, quoted, suggestion);
+	join_names(&list, names, STR(""));
+	return p_usage(cli, "unknown %s %s; expected %.*s", what, quoted, STR_FMT(buf_str(&list)));
+}
+
+int args_read_keys(struct cli *cli, struct args *args, const struct arg_key *keys)
+{
+	const char *names[COMMANDS_MAX + 1] = {NULL};
+	bool seen[COMMANDS_MAX] = {false};
+	const char *word;
+
+	for (int i = 0; keys[i].name && i < COMMANDS_MAX; i++)
+		names[i] = keys[i].name;
+	while ((word = args_take(args))) {
+		int key = names_require(cli, "key", word, names);
+
+		if (key < 0)
+			return key;
+		if (seen[key])
+			return p_usage(cli, "'%s' is given twice", names[key]);
+		seen[key] = true;
+		*keys[key].ret_value = args_take(args);
+		if (!*keys[key].ret_value)
+			return p_usage(cli, "'%s' needs a value: %s %s", names[key], names[key],
+				       keys[key].value_name);
+	}
+	return 0;
+}
+
+int args_read_value(struct cli *cli, struct args *args, const char *name, const char *value_name,
+		    const char **ret_value)
+{
+	const char *word = args_take(args);
+
+	if (word && !strcmp(word, name))
+		word = args_take(args);
+	if (!word)
+		return p_usage(cli, "%s is missing", value_name);
+	*ret_value = word;
+	return 0;
+}
+
+int args_expect_end(struct cli *cli, const struct args *args)
+{
+	char quoted[QUOTED_MAX];
+
+	if (args->count <= 0)
+		return 0;
+	return p_usage(cli, "unexpected argument %s",
+		       str_quote(str_from_cstr(args->words[0]), quoted, sizeof(quoted)));
+}
+
+int duration_parse_ms(const char *text, uint64_t *ret_ms)
+{
+	static const struct {
+		struct str suffix;
+		uint64_t ms;
+	} units[] = {{STR("ms"), 1},
+		     {STR("s"), 1000},
+		     {STR("m"), 60 * 1000},
+		     {STR("h"), 60 * 60 * 1000},
+		     {STR("d"), 24 * 60 * 60 * 1000}};
+	struct str value = str_from_cstr(text);
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		struct str digits;
+		uint64_t number, product;
+		int error;
+
+		if (!str_ends_with(value, units[i].suffix))
+			continue;
+		digits = str_sub(value, 0, value.len - units[i].suffix.len);
+		error = str_to_u64(digits, &number);
+		if (error)
+			return error;
+		if (__builtin_mul_overflow(number, units[i].ms, &product))
+			return -ERANGE;
+		*ret_ms = product;
+		return 0;
+	}
+	return -EINVAL;
+}

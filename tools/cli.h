@@ -1,0 +1,106 @@
+/*
+ * cli: what one run of `sluice` knows and says.
+ *
+ * A context is passed along instead of globals. Commands only append to `out`; nothing reaches
+ * standard output before cli_finish(), which prints either that text or, when p_err() was called,
+ * the error: on standard error, or with --json as the one document {"error": "..."} on standard
+ * output. So every path prints exactly one JSON document by construction. The first error wins.
+ * Functions return 0 or a negative errno; the exit status is kept here. Thread rule: one thread.
+ */
+#ifndef SLUICE_TOOLS_CLI_H
+#define SLUICE_TOOLS_CLI_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "tools/args.h"
+
+#define CLI_SOCKET_DEFAULT     "/run/sluice/admin.sock"
+#define CLI_BPFFS_DEFAULT      "/sys/fs/bpf/sluice"
+#define CLI_STATE_DIR_DEFAULT  "/var/lib/sluice"
+#define CLI_TIMEOUT_MS_DEFAULT 10000
+#define CLI_OUTPUT_MAX	       (1024UL << 20)
+
+/* Exit status. */
+enum { CLI_DONE = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+struct cli {
+	bool json;
+	bool pretty;
+	bool show_paths; /* -f */
+	bool debug;
+	const char *socket_path;
+	const char *bpffs_dir;
+	bool bpffs_given; /* by option or environment */
+	const char *state_dir;
+	uint64_t timeout_ms;
+
+	struct buf out;
+	struct buf failure;   /* the sentence; empty while nothing failed */
+	json_t *failure_list; /* further lines of it, or NULL */
+	char absence[256];    /* why no daemon answers, once that is known */
+	int exit_status;
+};
+
+/* json_decrefp() is jansson's. */
+#define _cleanup_json_ _cleanup_(json_decrefp)
+
+void cli_init(struct cli *cli);
+void cli_done(struct cli *cli);
+/* Prints what there is to print; returns the exit status. */
+int cli_finish(struct cli *cli);
+
+/*
+ * The one way to report an error, for text and JSON. Values from outside are quoted by the caller
+ * through str_quote(). p_err returns `code`, p_usage -EINVAL with exit status 2.
+ */
+int p_err(struct cli *cli, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+int p_usage(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+int p_out_of_memory(struct cli *cli);
+/* One more line of the error: an element of "errors" in JSON. */
+void p_err_line(struct cli *cli, struct str line);
+/* Only with --debug, on standard error. */
+void p_debug(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* To `out`. */
+void p_text(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* A grammar, or with --json {"help": "..."}. */
+int cli_print_help(struct cli *cli, const char *text);
+
+struct command {
+	const char *name;
+	int (*run)(struct cli *cli, struct args *args);
+};
+
+#define COMMANDS_MAX 8
+
+struct object {
+	const char *name;
+	const char *help;
+	struct command commands[COMMANDS_MAX]; /* the first one is the default; ends with {NULL} */
+	const char *const
+		*show_keys; /* keys of the default command, NULL at the end; may be NULL */
+};
+
+extern const struct object object_status;
+extern const struct object object_deny;
+extern const struct object object_allow;
+extern const struct object object_route;
+extern const struct object object_upstream;
+extern const struct object object_config;
+extern const struct object object_prog;
+extern const struct object object_version;
+
+/* The last lines of every help. */
+#define HELP_OPTIONS                                                                               \
+	"       OPTIONS := { {-j|--json} [{-p|--pretty}] | {-f|--bpffs-paths} | {-d|--debug} |\n"  \
+	"                    --socket PATH | --bpffs DIR | --state-dir DIR | --timeout DURATION "  \
+	"|\n"                                                                                      \
+	"                    {-V|--version} | {-h|--help} }\n"
+
+#endif

@@ -1,0 +1,507 @@
+/*
+ * `sluice deny` and `sluice allow`: the two lists that XDP looks at first. They are one thing but
+ * for their names, so both objects are made here. Without a daemon they work on the pins.
+ */
+#include <errno.h>
+#include <time.h>
+
+#include "base/addr.h"
+#include "base/clock.h"
+#include "kern/access_list.h"
+#include "tools/admin.h"
+#include "tools/cli.h"
+#include "tools/output.h"
+#include "tools/pins.h"
+
+struct list_kind {
+	const char *name; /* object and last part of the target */
+	const char *done; /* "denied" */
+	enum access_list_kind kind;
+	const char *target;
+	const char *empty;
+};
+
+static const struct list_kind deny_kind = {"deny", "denied", ACCESS_DENY, "/v1/deny",
+					   "The deny list is empty."};
+static const struct list_kind allow_kind = {"allow", "allowed", ACCESS_ALLOW, "/v1/allow",
+					    "The allow list is empty."};
+
+static int cell_expiry(const json_t *row, struct buf *out)
+{
+	const json_t *ttl = json_object_get(row, "ttl_s");
+	int error;
+
+	if (!json_is_integer(ttl))
+		return buf_append(out, STR("never"));
+	if (json_integer_value(ttl) <= 0)
+		return buf_append(out, STR("now"));
+	error = buf_append(out, STR("in "));
+	return error ? error : output_seconds(out, (uint64_t)json_integer_value(ttl));
+}
+
+static const struct output_column entry_columns[] = {
+	{"CIDR", "cidr", OUTPUT_TEXT, NULL},
+	{"REASON", "reason", OUTPUT_TEXT, NULL},
+	{"EXPIRES", NULL, OUTPUT_CELL, cell_expiry},
+	{"FROM", "origin", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column counter_columns[] = {
+	{"REASON", "name", OUTPUT_TEXT, NULL},
+	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
+	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"MEANING", "meaning", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section counter_section = {
+	.kind = OUTPUT_TABLE,
+	.path = "reasons",
+	.required = true,
+	.columns = counter_columns,
+	.empty = "There are no counters.",
+};
+static const struct output_view counter_view = {&counter_section, 1};
+
+static int read_cidr(struct cli *cli, const char *text, struct ip_prefix *ret_prefix)
+{
+	struct error err = {0};
+
+	if (ip_prefix_parse(str_from_cstr(text), ret_prefix, &err))
+		return p_usage(cli, "%s", err.text);
+	return 0;
+}
+
+static int read_reason(struct cli *cli, const char *text)
+{
+	char quoted[160];
+
+	if (strlen(text) >= ACCESS_REASON_MAX)
+		return p_usage(cli, "the reason %s is longer than %d bytes",
+			       str_quote(str_from_cstr(text), quoted, sizeof(quoted)),
+			       ACCESS_REASON_MAX - 1);
+	for (const char *byte = text; *byte; byte++) {
+		if (*byte < 0x20 || *byte > 0x7e)
+			return p_usage(cli,
+				       "the reason %s may only have printable ASCII characters",
+				       str_quote(str_from_cstr(text), quoted, sizeof(quoted)));
+	}
+	return 0;
+}
+
+static int read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
+{
+	char quoted[80];
+	uint64_t ms, end;
+	int error = duration_parse_ms(text, &ms);
+
+	str_quote(str_from_cstr(text), quoted, sizeof(quoted));
+	if (error == -EINVAL)
+		return p_usage(cli, "ttl %s is not a duration; write it as 90s, 10m, 24h or 7d",
+			       quoted);
+	/* Times are written with four digits for the year, which is enough for an entry. */
+	if (error || __builtin_add_overflow(clock_wall_ms(), ms, &end) ||
+	    end / 1000 > 253402300799ULL)
+		return p_usage(cli, "ttl %s is too long; leave it out for an entry without an end",
+			       quoted);
+	if (ms == 0)
+		return p_usage(cli, "ttl %s is no time at all; use 'delete' to remove an entry",
+			       quoted);
+	*ret_ms = ms;
+	return 0;
+}
+
+static json_t *make_time(uint64_t wall_ms)
+{
+	time_t seconds = (time_t)(wall_ms / 1000);
+	struct tm parts;
+	char text[40];
+
+	if (!gmtime_r(&seconds, &parts) ||
+	    !strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts))
+		return document_null();
+	return json_string(text);
+}
+
+/* An entry of the kernel's list in the form of the admin API. */
+static json_t *make_entry(const struct access_entry *entry)
+{
+	char cidr[ADDR_TEXT_MAX];
+	uint64_t now = clock_wall_ms();
+	_cleanup_json_ json_t *row = json_object();
+	json_t *expires = NULL, *ttl = NULL;
+
+	if (entry->expires_wall_ms) {
+		uint64_t left = entry->expires_wall_ms > now ? entry->expires_wall_ms - now : 0;
+
+		expires = make_time(entry->expires_wall_ms);
+		ttl = json_integer((json_int_t)((left + 999) / 1000));
+	}
+	ip_prefix_format(&entry->prefix, cidr, sizeof(cidr));
+	if (!row || json_object_set_new(row, "cidr", json_string(cidr)) ||
+	    json_object_set_new(row, "reason",
+				entry->reason[0] ? document_text(str_from_cstr(entry->reason))
+						 : document_null()) ||
+	    json_object_set_new(row, "expires_at", expires ? expires : document_null()) ||
+	    json_object_set_new(row, "ttl_s", ttl ? ttl : document_null()) ||
+	    json_object_set_new(row, "origin",
+				json_string(entry->origin == ACCESS_FROM_CLI ? "cli" : "config")))
+		return NULL;
+	return TAKE_PTR(row);
+}
+
+static int visit_entry(const struct access_entry *entry, void *arg)
+{
+	return json_array_append_new(arg, make_entry(entry)) ? -ENOMEM : 0;
+}
+
+static int visit_counter(const struct dataplane_counter *counter, void *arg)
+{
+	json_t *row = json_pack("{s:s, s:s, s:I, s:I}", "name", counter->name, "meaning",
+				counter->meaning, "packets", (json_int_t)counter->packets, "bytes",
+				(json_int_t)counter->bytes);
+
+	return json_array_append_new(arg, row) ? -ENOMEM : 0;
+}
+
+/* {"daemon": false, KEY: [...]} from the pins. */
+static int load_pinned(struct cli *cli, const struct list_kind *list, const char *key,
+		       json_t **ret_doc)
+{
+	_cleanup_(pins_close)
+	struct pins pins = PINS_NONE;
+	_cleanup_json_ json_t *doc = json_pack("{s:b, s:[]}", "daemon", 0, key);
+	struct error err = {0};
+	json_t *rows = json_object_get(doc, key);
+	int error;
+
+	if (!doc)
+		return p_out_of_memory(cli);
+	error = pins_open(cli, true, &pins);
+	if (error)
+		return error;
+	if (list)
+		error = access_list_walk(pins.dataplane, list->kind, visit_entry, rows);
+	else
+		error = dataplane_walk_counters(pins.dataplane, visit_counter, rows, &err);
+	if (error)
+		return p_err(cli, error, "cannot read what is pinned in %s: %s", cli->bpffs_dir,
+			     err.text[0] ? err.text : strerrordesc_np(-error));
+	*ret_doc = TAKE_PTR(doc);
+	return 0;
+}
+
+/* From the daemon, else from the pins. list NULL: the counters. */
+static int load(struct cli *cli, const struct list_kind *list, const char *key, json_t **ret_doc)
+{
+	int error = admin_try(cli, "GET", list ? list->target : "/v1/counters", NULL, ret_doc);
+
+	if (!error)
+		return json_object_set_new(*ret_doc, "daemon", json_true()) ? p_out_of_memory(cli)
+									    : 0;
+	if (error != -ENOTCONN)
+		return error;
+	error = load_pinned(cli, list, key, ret_doc);
+	if (!error)
+		pins_print_note(cli);
+	return error;
+}
+
+/* Keeps the entries that hold for all of `prefix`. */
+static int keep_covering(struct cli *cli, json_t *doc, const struct list_kind *list,
+			 const struct ip_prefix *prefix)
+{
+	json_t *rows = json_object_get(doc, "entries");
+	char text[ADDR_TEXT_MAX];
+	size_t index = 0;
+
+	while (index < json_array_size(rows)) {
+		const char *cidr = document_string(json_array_get(rows, index), "cidr");
+		struct ip_prefix entry;
+
+		if (cidr && !ip_prefix_parse(str_from_cstr(cidr), &entry, NULL) &&
+		    entry.bits <= prefix->bits && ip_prefix_contains(&entry, &prefix->addr))
+			index++;
+		else
+			(void)json_array_remove(rows, index);
+	}
+	if (json_is_array(rows) && index == 0)
+		return p_err(cli, -ENOENT, "no entry of the %s list holds for %s", list->name,
+			     ip_prefix_format(prefix, text, sizeof(text)));
+	return 0;
+}
+
+static int show(struct cli *cli, struct args *args, const struct list_kind *list)
+{
+	const char *cidr = NULL;
+	const struct arg_key keys[] = {{"cidr", "CIDR", &cidr}, {NULL, NULL, NULL}};
+	const struct output_section section = {
+		.kind = OUTPUT_TABLE,
+		.path = "entries",
+		.required = true,
+		.columns = entry_columns,
+		.empty = list->empty,
+	};
+	const struct output_view view = {&section, 1};
+	_cleanup_json_ json_t *doc = NULL;
+	struct ip_prefix prefix;
+	int error;
+
+	error = args_read_keys(cli, args, keys);
+	if (!error && cidr)
+		error = read_cidr(cli, cidr, &prefix);
+	if (!error)
+		error = load(cli, list, "entries", &doc);
+	if (!error && cidr)
+		error = keep_covering(cli, doc, list, &prefix);
+	return error ? error : output_print(cli, doc, &view);
+}
+
+/* Says what an entry is now; as JSON the entry itself. */
+static int print_entry(struct cli *cli, json_t *entry, const struct list_kind *list, bool daemon)
+{
+	int error;
+
+	if (!document_string(entry, "cidr"))
+		return p_err(cli, -EPROTO,
+			     "the daemon's answer is not understood (it names no "
+			     "entry); are sluice and sluiced of the same version?");
+	if (json_object_set_new(entry, "daemon", json_boolean(daemon)))
+		return p_out_of_memory(cli);
+	if (cli->json)
+		return output_document(cli, entry) ? p_out_of_memory(cli) : 0;
+	error = output_member(&cli->out, entry, "cidr", OUTPUT_TEXT, "", "");
+	if (!error)
+		error = buf_printf(&cli->out, " is %s", list->done);
+	if (!error)
+		error = output_member(&cli->out, entry, "ttl_s", OUTPUT_SECONDS, " for ", "");
+	if (!error)
+		error = output_member(&cli->out, entry, "reason", OUTPUT_TEXT, ", reason: ", "");
+	if (error || buf_append(&cli->out, STR(".\n")))
+		return p_out_of_memory(cli);
+	if (!daemon)
+		p_text(cli,
+		       "No daemon is running: written to %s and kept in %s for the next start.\n",
+		       cli->bpffs_dir, cli->state_dir);
+	return 0;
+}
+
+static int save_overlay(struct cli *cli, struct dataplane *dataplane)
+{
+	struct error err = {0};
+	int error = access_overlay_save(dataplane, cli->state_dir, &err);
+
+	if (error)
+		return p_err(cli, error,
+			     "the change is in force but will be lost at the next reboot: %s",
+			     err.text);
+	return 0;
+}
+
+static int add_pinned(struct cli *cli, const struct access_entry *entry,
+		      const struct list_kind *list)
+{
+	_cleanup_(pins_close)
+	struct pins pins = PINS_NONE;
+	_cleanup_json_ json_t *row = NULL;
+	struct error err = {0};
+	int error = pins_open(cli, false, &pins);
+
+	if (error)
+		return error;
+	error = access_list_add(pins.dataplane, list->kind, entry, &err);
+	if (error)
+		return p_err(cli, error, "%s", err.text);
+	error = save_overlay(cli, pins.dataplane);
+	if (error)
+		return error;
+	row = make_entry(entry);
+	return row ? print_entry(cli, row, list, false) : p_out_of_memory(cli);
+}
+
+static int add(struct cli *cli, struct args *args, const struct list_kind *list)
+{
+	const char *text = NULL, *reason = NULL, *ttl = NULL;
+	const struct arg_key keys[] = {
+		{"reason", "TEXT", &reason}, {"ttl", "DURATION", &ttl}, {NULL, NULL, NULL}};
+	struct access_entry entry = {.origin = ACCESS_FROM_CLI};
+	_cleanup_json_ json_t *request = NULL;
+	_cleanup_json_ json_t *answer = NULL;
+	char cidr[ADDR_TEXT_MAX];
+	uint64_t ttl_ms;
+	int error;
+
+	error = args_read_value(cli, args, "cidr", "CIDR", &text);
+	if (!error)
+		error = read_cidr(cli, text, &entry.prefix);
+	if (!error)
+		error = args_read_keys(cli, args, keys);
+	if (!error && reason)
+		error = read_reason(cli, reason);
+	if (!error && ttl)
+		error = read_ttl(cli, ttl, &ttl_ms);
+	if (error)
+		return error;
+
+	ip_prefix_format(&entry.prefix, cidr, sizeof(cidr));
+	request = json_pack("{s:s}", "cidr", cidr);
+	if (!request || (reason && json_object_set_new(request, "reason", json_string(reason))) ||
+	    (ttl && json_object_set_new(request, "ttl", json_string(ttl))))
+		return p_out_of_memory(cli);
+	error = admin_try(cli, "POST", list->target, request, &answer);
+	if (!error)
+		return print_entry(cli, answer, list, true);
+	if (error != -ENOTCONN)
+		return error;
+	if (reason)
+		(void)snprintf(entry.reason, sizeof(entry.reason), "%s", reason);
+	if (ttl)
+		entry.expires_wall_ms = clock_wall_ms() + ttl_ms;
+	return add_pinned(cli, &entry, list);
+}
+
+static int delete_pinned(struct cli *cli, const struct ip_prefix *prefix, const char *cidr,
+			 const struct list_kind *list)
+{
+	_cleanup_(pins_close)
+	struct pins pins = PINS_NONE;
+	struct error err = {0};
+	int error = pins_open(cli, false, &pins);
+
+	if (error)
+		return error;
+	error = access_list_remove(pins.dataplane, list->kind, prefix, &err);
+	if (error == -ENOENT)
+		return p_err(cli, error, "%s is not in the %s list", cidr, list->name);
+	if (error)
+		return p_err(cli, error, "%s", err.text);
+	return save_overlay(cli, pins.dataplane);
+}
+
+static int delete (struct cli *cli, struct args *args, const struct list_kind *list)
+{
+	_cleanup_(buf_done)
+	struct buf target;
+	_cleanup_json_ json_t *answer = NULL;
+	const char *text = NULL;
+	char cidr[ADDR_TEXT_MAX];
+	struct ip_prefix prefix;
+	bool daemon = true;
+	int error;
+
+	buf_init(&target, 1024);
+	error = args_read_value(cli, args, "cidr", "CIDR", &text);
+	if (!error)
+		error = read_cidr(cli, text, &prefix);
+	if (!error)
+		error = args_expect_end(cli, args);
+	if (error)
+		return error;
+
+	ip_prefix_format(&prefix, cidr, sizeof(cidr));
+	error = buf_printf(&target, "%s?cidr=", list->target);
+	if (!error)
+		error = admin_append_encoded(&target, str_from_cstr(cidr));
+	if (!error)
+		error = buf_append(&target, str_make("", 1));
+	if (error)
+		return p_out_of_memory(cli);
+	error = admin_try(cli, "DELETE", buf_str(&target).ptr, NULL, &answer);
+	if (error == -ENOTCONN) {
+		daemon = false;
+		error = delete_pinned(cli, &prefix, cidr, list);
+	}
+	if (error)
+		return error;
+
+	json_decref(answer);
+	answer = json_pack("{s:s, s:b}", "removed", cidr, "daemon", (int)daemon);
+	if (!answer)
+		return p_out_of_memory(cli);
+	if (cli->json)
+		return output_document(cli, answer) ? p_out_of_memory(cli) : 0;
+	p_text(cli, "%s is no longer in the %s list.\n", cidr, list->name);
+	if (!daemon)
+		p_text(cli,
+		       "No daemon is running: written to %s and kept in %s for the next start.\n",
+		       cli->bpffs_dir, cli->state_dir);
+	return 0;
+}
+
+static int counters(struct cli *cli, struct args *args)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int error = args_expect_end(cli, args);
+
+	if (!error)
+		error = load(cli, NULL, "reasons", &doc);
+	return error ? error : output_print(cli, doc, &counter_view);
+}
+
+static int deny_show(struct cli *cli, struct args *args)
+{
+	return show(cli, args, &deny_kind);
+}
+
+static int deny_add(struct cli *cli, struct args *args)
+{
+	return add(cli, args, &deny_kind);
+}
+
+static int deny_delete(struct cli *cli, struct args *args)
+{
+	return delete (cli, args, &deny_kind);
+}
+
+static int allow_show(struct cli *cli, struct args *args)
+{
+	return show(cli, args, &allow_kind);
+}
+
+static int allow_add(struct cli *cli, struct args *args)
+{
+	return add(cli, args, &allow_kind);
+}
+
+static int allow_delete(struct cli *cli, struct args *args)
+{
+	return delete (cli, args, &allow_kind);
+}
+
+static const char *const show_keys[] = {"cidr", NULL};
+
+#define LIST_HELP(name)                                                                            \
+	"Usage: sluice [OPTIONS] " name " [show] [cidr CIDR]\n"                                    \
+	"       sluice [OPTIONS] " name " add CIDR [reason TEXT] [ttl DURATION]\n"                 \
+	"       sluice [OPTIONS] " name " delete CIDR\n"                                           \
+	"       sluice [OPTIONS] " name " counters\n"                                              \
+	"       sluice [OPTIONS] " name " help\n"                                                  \
+	"\n"                                                                                       \
+	"       CIDR := { ADDRESS | ADDRESS/LENGTH }\n"                                            \
+	"       TEXT := up to 31 printable characters\n"                                           \
+	"       DURATION := NUMBER{ms|s|m|h|d}\n" HELP_OPTIONS
+
+const struct object object_deny = {
+	.name = "deny",
+	.help = LIST_HELP("deny"),
+	.commands = {{"show", deny_show},
+		     {"list", deny_show},
+		     {"add", deny_add},
+		     {"delete", deny_delete},
+		     {"counters", counters},
+		     {NULL, NULL}},
+	.show_keys = show_keys,
+};
+
+const struct object object_allow = {
+	.name = "allow",
+	.help = LIST_HELP("allow"),
+	.commands = {{"show", allow_show},
+		     {"list", allow_show},
+		     {"add", allow_add},
+		     {"delete", allow_delete},
+		     {"counters", counters},
+		     {NULL, NULL}},
+	.show_keys = show_keys,
+};

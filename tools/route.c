@@ -1,0 +1,118 @@
+/* `sluice route`: what is matched, what is done about it, and how often. */
+#include "tools/admin.h"
+#include "tools/cli.h"
+#include "tools/output.h"
+
+static int cell_hosts(const json_t *row, struct buf *out)
+{
+	size_t before = out->len;
+	int error = output_member(out, row, "hosts", OUTPUT_TEXT, "", "");
+
+	return error || out->len > before ? error : buf_append(out, STR("any"));
+}
+
+static int cell_methods(const json_t *row, struct buf *out)
+{
+	size_t before = out->len;
+	int error = output_member(out, row, "methods", OUTPUT_TEXT, "", "");
+
+	return error || out->len > before ? error : buf_append(out, STR("any"));
+}
+
+/* "/cart/" and all below it is written "/cart*", an exact path as it is. */
+static int cell_path(const json_t *row, struct buf *out)
+{
+	const char *kind = document_string(row, "path.kind");
+	bool prefix = kind && !strcmp(kind, "prefix");
+
+	return output_member(out, row, "path.value", OUTPUT_TEXT, "", prefix ? " ..." : "");
+}
+
+static int cell_action(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "action", OUTPUT_TEXT, "", "");
+
+	if (!error)
+		error = output_member(out, row, "upstream", OUTPUT_TEXT, " to ", "");
+	if (!error)
+		error = output_member(out, row, "redirect.status", OUTPUT_TEXT, " with ", "");
+	if (!error)
+		error = output_member(out, row, "redirect.scheme", OUTPUT_TEXT, " to ", "");
+	return error ? error : output_member(out, row, "respond.status", OUTPUT_TEXT, " with ", "");
+}
+
+static const struct output_column list_columns[] = {
+	{"ROUTE", "name", OUTPUT_TEXT, NULL},
+	{"HOSTS", NULL, OUTPUT_CELL, cell_hosts},
+	{"PATH", NULL, OUTPUT_CELL, cell_path},
+	{"METHODS", NULL, OUTPUT_CELL, cell_methods},
+	{"ACTION", NULL, OUTPUT_CELL, cell_action},
+	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
+	{"2XX", "responses.2xx", OUTPUT_COUNT, NULL},
+	{"3XX", "responses.3xx", OUTPUT_COUNT, NULL},
+	{"4XX", "responses.4xx", OUTPUT_COUNT, NULL},
+	{"5XX", "responses.5xx", OUTPUT_COUNT, NULL},
+	{"IN", "bytes_in", OUTPUT_BYTES, NULL},
+	{"OUT", "bytes_out", OUTPUT_BYTES, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column one_columns[] = {
+	{"route", "name", OUTPUT_TEXT, NULL},
+	{"hosts", NULL, OUTPUT_CELL, cell_hosts},
+	{"path", "path.value", OUTPUT_TEXT, NULL},
+	{"path match", "path.kind", OUTPUT_TEXT, NULL},
+	{"methods", NULL, OUTPUT_CELL, cell_methods},
+	{"listeners", "listeners", OUTPUT_TEXT, NULL},
+	{"action", NULL, OUTPUT_CELL, cell_action},
+	{"requests", "requests", OUTPUT_COUNT, NULL},
+	{"answers 2xx", "responses.2xx", OUTPUT_COUNT, NULL},
+	{"answers 3xx", "responses.3xx", OUTPUT_COUNT, NULL},
+	{"answers 4xx", "responses.4xx", OUTPUT_COUNT, NULL},
+	{"answers 5xx", "responses.5xx", OUTPUT_COUNT, NULL},
+	{"without answer", "responses.none", OUTPUT_COUNT, NULL},
+	{"request bodies", "bytes_in", OUTPUT_BYTES, NULL},
+	{"response bodies", "bytes_out", OUTPUT_BYTES, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section list_section = {
+	.kind = OUTPUT_TABLE,
+	.path = "routes",
+	.required = true,
+	.columns = list_columns,
+	.empty = "No routes are configured.",
+};
+static const struct output_section one_section = {
+	.kind = OUTPUT_RECORDS,
+	.path = "routes",
+	.required = true,
+	.columns = one_columns,
+};
+static const struct output_view list_view = {&list_section, 1};
+static const struct output_view one_view = {&one_section, 1};
+
+static int show(struct cli *cli, struct args *args)
+{
+	const char *name = NULL;
+	const struct arg_key keys[] = {{"name", "NAME", &name}, {NULL, NULL, NULL}};
+	_cleanup_json_ json_t *doc = NULL;
+	int error = args_read_keys(cli, args, keys);
+
+	if (!error)
+		error = admin_call(cli, "GET", "/v1/routes", NULL, &doc);
+	if (!error)
+		error = admin_keep_named(cli, doc, "routes", "route", name);
+	return error ? error : output_print(cli, doc, name ? &one_view : &list_view);
+}
+
+static const char *const show_keys[] = {"name", NULL};
+
+const struct object object_route = {
+	.name = "route",
+	.help = "Usage: sluice [OPTIONS] route [show] [name NAME]\n"
+		"       sluice [OPTIONS] route help\n"
+		"\n" HELP_OPTIONS,
+	.commands = {{"show", show}, {"list", show}, {NULL, NULL}},
+	.show_keys = show_keys,
+};

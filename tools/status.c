@@ -1,0 +1,163 @@
+/* `sluice status`: what the daemon is doing; without one, what the kernel still does. */
+#include <errno.h>
+
+#include "tools/admin.h"
+#include "tools/cli.h"
+#include "tools/output.h"
+#include "tools/pins.h"
+
+static int cell_daemon(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "version", OUTPUT_TEXT, "", "");
+
+	if (!error)
+		error = output_member(out, row, "state", OUTPUT_TEXT, ", ", "");
+	if (!error)
+		error = output_member(out, row, "pid", OUTPUT_TEXT, ", pid ", "");
+	if (!error)
+		error = output_member(out, row, "uptime_s", OUTPUT_SECONDS, ", up ", "");
+	return error ? error : output_member(out, row, "user", OUTPUT_TEXT, ", as user ", "");
+}
+
+static int cell_config(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "config.file", OUTPUT_TEXT, "", "");
+
+	if (!error)
+		error = output_member(out, row, "config.generation", OUTPUT_COUNT, ", generation ",
+				      "");
+	return error ? error
+		     : output_member(out, row, "config.loaded_at", OUTPUT_TEXT, ", loaded ", "");
+}
+
+static int cell_io(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "io.engine", OUTPUT_TEXT, "", "");
+
+	return error ? error : output_member(out, row, "io.reason", OUTPUT_TEXT, " (", ")");
+}
+
+static int cell_steering(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "steering.mode", OUTPUT_TEXT, "", "");
+
+	return error ? error : output_member(out, row, "steering.reason", OUTPUT_TEXT, " (", ")");
+}
+
+static int cell_dataplane(const json_t *row, struct buf *out)
+{
+	int error = 0;
+
+	if (json_is_false(document_get(row, "dataplane.available")))
+		error = buf_append(out, STR("not available in "));
+	if (!error)
+		error = output_member(out, row, "dataplane.bpffs", OUTPUT_TEXT, "", "");
+	return error ? error : output_member(out, row, "dataplane.reason", OUTPUT_TEXT, " (", ")");
+}
+
+static int cell_privileges(const json_t *row, struct buf *out)
+{
+	static const char *const names[] = {"seccomp", "no_new_privs", "landlock"};
+	const json_t *privileges = json_object_get(row, "privileges");
+	size_t before = out->len;
+	int error = output_member(out, privileges, "capabilities", OUTPUT_TEXT, "", "");
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !error; i++) {
+		const json_t *value = json_object_get(privileges, names[i]);
+
+		if (json_is_boolean(value))
+			error = buf_printf(out, "%s%s %s", out->len > before ? "; " : "", names[i],
+					   json_is_true(value) ? "on" : "off");
+	}
+	return error;
+}
+
+static const struct output_column head[] = {
+	{"daemon", NULL, OUTPUT_CELL, cell_daemon},
+	{"configuration", NULL, OUTPUT_CELL, cell_config},
+	{"last reload failed", "config.last_error", OUTPUT_TEXT, NULL},
+	{"i/o engine", NULL, OUTPUT_CELL, cell_io},
+	{"steering", NULL, OUTPUT_CELL, cell_steering},
+	{"dataplane", NULL, OUTPUT_CELL, cell_dataplane},
+	{"privileges", NULL, OUTPUT_CELL, cell_privileges},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column listener_columns[] = {
+	{"LISTENER", "name", OUTPUT_TEXT, NULL},
+	{"PROTOCOL", "protocol", OUTPUT_TEXT, NULL},
+	{"ADDRESS", "address", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column worker_columns[] = {
+	{"WORKER", "id", OUTPUT_TEXT, NULL},
+	{"CPU", "cpu", OUTPUT_TEXT, NULL},
+	{"CONNECTIONS", "connections", OUTPUT_COUNT, NULL},
+	{"ACCEPTED", "accepted", OUTPUT_COUNT, NULL},
+	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section sections[] = {
+	{.kind = OUTPUT_RECORD, .required = true, .columns = head},
+	{.kind = OUTPUT_TABLE, .path = "listeners", .columns = listener_columns},
+	{.kind = OUTPUT_TABLE, .path = "dataplane.interfaces", .columns = interface_columns},
+	{.kind = OUTPUT_TABLE, .path = "workers", .columns = worker_columns},
+	{.kind = OUTPUT_MEMBERS, .path = "counters"},
+};
+static const struct output_view view = {sections, ARRAY_SIZE(sections)};
+
+/* In the form of the daemon's answer, as far as the pins tell. */
+static int load_pinned(struct cli *cli, json_t **ret_doc)
+{
+	_cleanup_(pins_close)
+	struct pins pins = PINS_NONE;
+	_cleanup_json_ json_t *doc = NULL;
+	json_t *parts;
+	int error = pins_open(cli, true, &pins);
+
+	if (error)
+		return error;
+	error = pins_describe(cli, &pins, &parts);
+	if (error)
+		return error;
+	doc = json_pack("{s:b, s:s, s:{s:o, s:n}, s:{s:s, s:b, s:n, s:o}}", "daemon", 0, "state",
+			"stopped", "steering", "mode",
+			json_is_true(document_get(parts, "steering.attached"))
+				? json_string("sk_lookup")
+				: document_null(),
+			"reason", "dataplane", "bpffs", cli->bpffs_dir, "available", 1, "reason",
+			"interfaces", json_incref(json_object_get(parts, "interfaces")));
+	json_decref(parts);
+	if (!doc)
+		return p_out_of_memory(cli);
+	*ret_doc = TAKE_PTR(doc);
+	return 0;
+}
+
+static int show(struct cli *cli, struct args *args)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	int error = args_expect_end(cli, args);
+
+	if (error)
+		return error;
+	error = admin_try(cli, "GET", "/v1/status", NULL, &doc);
+	if (!error && json_object_set_new(doc, "daemon", json_true()))
+		return p_out_of_memory(cli);
+	if (error == -ENOTCONN) {
+		error = load_pinned(cli, &doc);
+		if (!error)
+			pins_print_note(cli);
+	}
+	return error ? error : output_print(cli, doc, &view);
+}
+
+const struct object object_status = {
+	.name = "status",
+	.help = "Usage: sluice [OPTIONS] status [show]\n"
+		"       sluice [OPTIONS] status help\n"
+		"\n" HELP_OPTIONS,
+	.commands = {{"show", show}, {"list", show}, {NULL, NULL}},
+};
