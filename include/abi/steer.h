@@ -11,13 +11,13 @@
 
 #include "abi/dataplane.h"
 
-#define SL_STEER_SLOTS	     256
-#define SL_STEER_WORKERS     256
-#define SL_STEER_TUPLES_MAX  65536
-#define SL_STEER_RANGES_MAX  32 /* port ranges of one prefix */
-#define SL_STEER_TRIES	     16 /* workers asked before a connection counts as homeless */
-#define SL_STEER_DEAD_NS     10000000000ULL
-#define SL_STEER_SOCK(worker, is_v6) ((worker) * 2 + (is_v6))
+#define SL_STEER_SLOTS		     256
+#define SL_STEER_WORKERS	     256
+#define SL_STEER_TUPLES_MAX	     65536
+#define SL_STEER_RANGES_MAX	     32 /* port ranges of one prefix */
+#define SL_STEER_TRIES		     16 /* workers asked before a connection counts as homeless */
+#define SL_STEER_DEAD_NS	     10000000000ULL
+#define SL_STEER_SOCK(worker, is_v6) ((worker)*2 + (is_v6))
 
 #define SL_FAMILY_V4 4
 #define SL_FAMILY_V6 6

@@ -1,0 +1,286 @@
+#include "kern/dataplane.h"
+
+#include <bpf/bpf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "kern/dataplane_internal.h"
+#include "sk_lookup.skel.h"
+#include "xdp_main.skel.h"
+
+DEFINE_FREEP(struct dataplane, dataplane_free)
+
+static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char line[512];
+	int len;
+
+	if (level == LIBBPF_DEBUG || !log_enabled(LOG_LEVEL_DEBUG))
+		return 0;
+	len = vsnprintf(line, sizeof(line), fmt, args);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("kern", "%s", line);
+	return len;
+}
+
+static struct dataplane *dataplane_new(const char *dir)
+{
+	struct dataplane *dataplane = calloc(1, sizeof(*dataplane));
+	size_t len;
+
+	if (!dataplane)
+		return NULL;
+	(void)snprintf(dataplane->dir, sizeof(dataplane->dir), "%s", dir);
+	len = strlen(dataplane->dir);
+	while (len > 1 && dataplane->dir[len - 1] == '/')
+		dataplane->dir[--len] = '\0';
+	dataplane->dir_fd = dataplane->steer_link_fd = dataplane->dispatcher_works = -1;
+	for (int i = 0; i < DATAPLANE_MAP_COUNT; i++)
+		dataplane->maps[i] = -1;
+	(void)libbpf_set_print(print_libbpf);
+	return dataplane;
+}
+
+void dataplane_free(struct dataplane *dataplane)
+{
+	if (!dataplane)
+		return;
+	xdp_main_bpf__destroy(dataplane->xdp);
+	sk_lookup_bpf__destroy(dataplane->sk_lookup);
+	for (int i = 0; i < DATAPLANE_MAP_COUNT; i++)
+		close_fdp(&dataplane->maps[i]);
+	close_fdp(&dataplane->steer_link_fd);
+	close_fdp(&dataplane->dir_fd);
+	free(dataplane->made);
+	free(dataplane);
+}
+
+static int load_error(struct error *err, int code, const char *what)
+{
+	if (code == -EPERM || code == -EACCES)
+		return error_set_errno(err, code,
+				       "cannot load %s: are CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN "
+				       "there, or did the verifier refuse it (log level debug)",
+				       what);
+	if (code == -EINVAL || code == -E2BIG)
+		return error_set_errno(err, code, "cannot load %s: kernel older than 6.1?", what);
+	return error_set_errno(err, code, "cannot load %s", what);
+}
+
+static int load_xdp(struct dataplane *dataplane, struct error *err)
+{
+	int ret;
+
+	dataplane->xdp = xdp_main_bpf__open();
+	if (!dataplane->xdp)
+		return error_set_errno(err, -errno, "cannot read the XDP program");
+	dataplane->xdp->rodata->feature_steer = dataplane->has_sockmap;
+	ret = pins_give_maps(dataplane, dataplane->xdp->obj, err);
+	if (ret)
+		return ret;
+	ret = xdp_main_bpf__load(dataplane->xdp);
+	if (ret)
+		return load_error(err, ret, "the XDP program");
+	return pins_take_maps(dataplane, dataplane->xdp->obj, err);
+}
+
+static int load_sk_lookup(struct dataplane *dataplane, struct error *err)
+{
+	int ret;
+
+	if (!dataplane->has_sockmap ||
+	    libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SK_LOOKUP, NULL) != 1)
+		return 0;
+	dataplane->sk_lookup = sk_lookup_bpf__open();
+	if (!dataplane->sk_lookup)
+		return error_set_errno(err, -errno, "cannot read the sk_lookup program");
+	ret = pins_give_maps(dataplane, dataplane->sk_lookup->obj, err);
+	if (ret)
+		return ret;
+	ret = sk_lookup_bpf__load(dataplane->sk_lookup);
+	return ret ? load_error(err, ret, "the sk_lookup program") : 0;
+}
+
+int dataplane_open(const char *bpffs_dir, struct dataplane **ret_dataplane, struct error *err)
+{
+	_cleanup_(dataplane_freep)
+	struct dataplane *dataplane = dataplane_new(bpffs_dir);
+	_cleanup_close_ int lock_fd = -1;
+	int ret;
+
+	if (!dataplane)
+		return error_set(err, -ENOMEM, "out of memory");
+	dataplane->is_loader = true;
+	ret = pins_open_dir(dataplane->dir, true, &dataplane->dir_fd, err);
+	if (ret == 0)
+		ret = pins_lock(dataplane, &lock_fd, err);
+	if (ret == 0)
+		ret = pins_open_maps(dataplane, err);
+	if (ret)
+		return ret;
+	dataplane->has_sockmap = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_SOCKMAP, NULL) == 1;
+	ret = load_xdp(dataplane, err);
+	if (ret == 0)
+		ret = load_sk_lookup(dataplane, err);
+	if (ret)
+		return ret;
+	*ret_dataplane = TAKE_PTR(dataplane);
+	return 0;
+}
+
+int dataplane_open_pinned(const char *bpffs_dir, bool read_only, struct dataplane **ret_dataplane,
+			  struct error *err)
+{
+	_cleanup_(dataplane_freep)
+	struct dataplane *dataplane = dataplane_new(bpffs_dir);
+	int ret;
+
+	if (!dataplane)
+		return error_set(err, -ENOMEM, "out of memory");
+	dataplane->read_only = read_only;
+	ret = pins_open_dir(dataplane->dir, false, &dataplane->dir_fd, err);
+	if (ret == 0)
+		ret = pins_open_maps(dataplane, err);
+	if (ret)
+		return ret;
+	dataplane->has_sockmap = dataplane->maps[DATAPLANE_MAP_STEER_SOCKS] >= 0;
+	for (int i = 0; i < DATAPLANE_MAP_COUNT; i++)
+		if (dataplane->maps[i] < 0 && i != DATAPLANE_MAP_STEER_SOCKS)
+			return error_set(err, -ENOENT, "nothing complete is pinned in '%s'",
+					 dataplane->dir);
+	dataplane->steer_link_fd = pins_get(dataplane, "steer_link");
+	if (dataplane->steer_link_fd < 0)
+		dataplane->steer_link_fd = -1;
+	*ret_dataplane = TAKE_PTR(dataplane);
+	return 0;
+}
+
+struct unload {
+	struct dataplane *dataplane;
+	struct error *err;
+	int ret;
+};
+
+/* Goes on after an error, so that as little as possible is left; the first error is told. */
+static int unload_pin(const char *name, void *arg)
+{
+	struct unload *unload = arg;
+	struct dataplane *dataplane = unload->dataplane;
+	int ret;
+
+	if (xdp_is_pin(name)) {
+		ret = xdp_detach_pin(dataplane, name, unload->err);
+	} else {
+		_cleanup_close_ int fd = -1;
+
+		if (!strcmp(name, "steer_link")) {
+			fd = pins_get(dataplane, name);
+			if (fd >= 0)
+				(void)bpf_link_detach(fd); /* also when somebody holds it open */
+		}
+		ret = pins_remove(dataplane, name);
+		if (ret)
+			(void)error_set_errno(unload->err, ret, "cannot remove '%s/%s'",
+					      dataplane->dir, name);
+	}
+	if (ret && !unload->ret)
+		unload->ret = ret;
+	return 0;
+}
+
+int dataplane_unload(const char *bpffs_dir, struct error *err)
+{
+	_cleanup_(dataplane_freep)
+	struct dataplane *dataplane = dataplane_new(bpffs_dir);
+	_cleanup_close_ int lock_fd = -1;
+	struct unload unload = {.dataplane = dataplane, .err = err};
+	int ret;
+
+	if (!dataplane)
+		return error_set(err, -ENOMEM, "out of memory");
+	ret = pins_open_dir(dataplane->dir, false, &dataplane->dir_fd, NULL);
+	if (ret == -ENOENT)
+		return 0;
+	if (ret)
+		return error_set_errno(err, ret, "cannot open '%s'", dataplane->dir);
+	ret = pins_lock(dataplane, &lock_fd, err);
+	if (ret)
+		return ret;
+	ret = pins_walk(dataplane, unload_pin, &unload);
+	if (ret)
+		return error_set_errno(err, ret, "cannot read '%s'", dataplane->dir);
+	if (unload.ret)
+		return unload.ret;
+	if (rmdir(dataplane->dir) && errno != ENOENT)
+		return error_set_errno(err, -errno, "cannot remove '%s'", dataplane->dir);
+	return 0;
+}
+
+struct owner {
+	struct dataplane *dataplane;
+	uid_t uid;
+	gid_t gid;
+};
+
+static int chown_pin(const char *name, void *arg)
+{
+	struct owner *owner = arg;
+
+	if (fchownat(owner->dataplane->dir_fd, name, owner->uid, owner->gid, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT ? 0 : -errno;
+	return 0;
+}
+
+int dataplane_chown(struct dataplane *dataplane, uid_t uid, gid_t gid, struct error *err)
+{
+	struct owner owner = {.dataplane = dataplane, .uid = uid, .gid = gid};
+	_cleanup_close_ int lock_fd = -1;
+	int ret = pins_lock(dataplane, &lock_fd, err);
+
+	if (ret)
+		return ret;
+	ret = pins_walk(dataplane, chown_pin, &owner);
+	if (ret == 0 && fchown(dataplane->dir_fd, uid, gid))
+		ret = -errno;
+	if (ret)
+		return error_set_errno(err, ret, "cannot give '%s' to uid %u", dataplane->dir,
+				       (unsigned int)uid);
+	return 0;
+}
+
+int dataplane_walk_counters(struct dataplane *dataplane,
+			    int (*visit)(const struct dataplane_counter *counter, void *arg),
+			    void *arg, struct error *err)
+{
+	static const struct dataplane_counter rows[] = {
+#define COUNTER_ROW(symbol, row_name, row_meaning) {.name = (row_name), .meaning = (row_meaning)},
+		SL_REASON_TABLE(COUNTER_ROW)
+#undef COUNTER_ROW
+	};
+	_cleanup_free_ struct sl_counter *per_cpu = NULL;
+	int cpus = libbpf_num_possible_cpus(), ret = 0;
+
+	if (cpus <= 0)
+		return error_set_errno(err, cpus ? cpus : -EINVAL, "cannot count the CPUs");
+	per_cpu = calloc((size_t)cpus, sizeof(*per_cpu));
+	if (!per_cpu)
+		return error_set(err, -ENOMEM, "out of memory");
+	for (uint32_t reason = 0; reason < ARRAY_SIZE(rows) && ret == 0; reason++) {
+		struct dataplane_counter counter = rows[reason];
+
+		ret = bpf_map_lookup_elem(dataplane->maps[DATAPLANE_MAP_COUNTERS], &reason,
+					  per_cpu);
+		if (ret)
+			return error_set_errno(err, ret, "cannot read the counters");
+		for (int cpu = 0; cpu < cpus; cpu++) {
+			counter.packets += per_cpu[cpu].packets;
+			counter.bytes += per_cpu[cpu].bytes;
+		}
+		ret = visit(&counter, arg);
+	}
+	return ret;
+}
