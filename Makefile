@@ -32,6 +32,7 @@ endif
 B := $(subst $(space),,build $(if $(SANITIZER),/$(SANITIZER)) \
 	$(if $(ONLY),/only-$(subst $(space),-,$(strip $(ONLY)))))
 export SLUICE_BUILD := $(CURDIR)/$(B)
+export ONLY TESTS
 
 # Tools and flags.
 CC := gcc
