@@ -47,7 +47,7 @@ BREACHES = [
     ("layers", "userspace/io/loop.c", '#include "kern/load.h"\n',
      "userspace/io/loop.c:1: io/ may include io/, base/; not 'kern/load.h'"),
     ("layers", "userspace/upstream/pool.c", '#include "cache/store.h"\n', "'cache/store.h'"),
-    ("layers", "userspace/control/admin.c", '#include "config/load.h"\n', "'config/load.h'"),
+    ("layers", "userspace/config/load.c", '#include "control/admin.h"\n', "'control/admin.h'"),
     ("layers", "userspace/base/abi.c", '#include "abi/limits.h"\n', "'abi/limits.h'"),
     ("layers", "userspace/http/exchange.c", '#include "xdp_main.skel.h"\n', "kern/ only"),
     ("layers", "userspace/io/near.c", '#include "loop.h"\n', "'loop.h'"),
