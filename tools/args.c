@@ -136,7 +136,8 @@ int args_read_value(struct cli *cli, struct args *args, const char *name, const 
 	if (word && !strcmp(word, name))
 		word = args_take(args);
 	if (!word)
-		return p_usage(cli, "%s is missing", value_name);
+		return p_usage(cli, "%s is missing; see 'sluice %s help'", value_name,
+			       cli->object_name);
 	*ret_value = word;
 	return 0;
 }
@@ -147,8 +148,9 @@ int args_expect_end(struct cli *cli, const struct args *args)
 
 	if (args->count <= 0)
 		return 0;
-	return p_usage(cli, "unexpected argument %s",
-		       str_quote(str_from_cstr(args->words[0]), quoted, sizeof(quoted)));
+	return p_usage(cli, "unexpected argument %s; see 'sluice %s help'",
+		       str_quote(str_from_cstr(args->words[0]), quoted, sizeof(quoted)),
+		       cli->object_name);
 }
 
 int duration_parse_ms(const char *text, uint64_t *ret_ms)

@@ -34,6 +34,7 @@ struct cli {
 	bool pretty;
 	bool show_paths; /* -f */
 	bool debug;
+	const char *object_name; /* of the command that runs, for hints; NULL before that */
 	const char *socket_path;
 	const char *bpffs_dir;
 	bool bpffs_given; /* by option or environment */
@@ -43,7 +44,7 @@ struct cli {
 	struct buf out;
 	struct buf failure;   /* the sentence; empty while nothing failed */
 	json_t *failure_list; /* further lines of it, or NULL */
-	char absence[256];    /* why no daemon answers, once that is known */
+	char absence[768];    /* why no daemon answers, once that is known */
 	int exit_status;
 };
 

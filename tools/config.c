@@ -3,9 +3,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "tools/admin.h"
 #include "tools/check.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
 
 static int cell_head(const json_t *row, struct buf *out)
@@ -32,7 +32,7 @@ static int show(struct cli *cli, struct args *args)
 {
 	int error = args_expect_end(cli, args);
 
-	return error ? error : admin_show(cli, "/v1/config", &view);
+	return error ? error : client_show(cli, "/v1/config", &view);
 }
 
 static int reload(struct cli *cli, struct args *args)
@@ -41,7 +41,7 @@ static int reload(struct cli *cli, struct args *args)
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = admin_call(cli, "POST", "/v1/config/reload", NULL, &doc);
+		error = client_call(cli, "POST", "/v1/config/reload", NULL, &doc);
 	if (error)
 		return error;
 	if (!json_is_integer(json_object_get(doc, "generation")))
@@ -114,7 +114,7 @@ static int check(struct cli *cli, struct args *args)
 		if (json_object_set_new(request, "file", path_text))
 			return p_out_of_memory(cli);
 	}
-	error = admin_try(cli, "POST", "/v1/config/check", request, &answer);
+	error = client_try(cli, "POST", "/v1/config/check", request, &answer);
 	if (error == -ENOTCONN) {
 		if (!path)
 			return p_err(

@@ -8,10 +8,10 @@
 #include "base/addr.h"
 #include "base/clock.h"
 #include "kern/access_list.h"
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
-#include "tools/pins.h"
+#include "tools/pinned.h"
 
 struct list_kind {
 	const char *name; /* object and last part of the target */
@@ -169,8 +169,8 @@ static int visit_counter(const struct dataplane_counter *counter, void *arg)
 static int load_pinned(struct cli *cli, const struct list_kind *list, const char *key,
 		       json_t **ret_doc)
 {
-	_cleanup_(pins_close)
-	struct pins pins = PINS_NONE;
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
 	_cleanup_json_ json_t *doc = json_pack("{s:b, s:[]}", "daemon", 0, key);
 	struct error err = {0};
 	json_t *rows = json_object_get(doc, key);
@@ -178,7 +178,7 @@ static int load_pinned(struct cli *cli, const struct list_kind *list, const char
 
 	if (!doc)
 		return p_out_of_memory(cli);
-	error = pins_open(cli, true, &pins);
+	error = pinned_open(cli, true, &pins);
 	if (error)
 		return error;
 	if (list)
@@ -195,7 +195,7 @@ static int load_pinned(struct cli *cli, const struct list_kind *list, const char
 /* From the daemon, else from the pins. list NULL: the counters. */
 static int load(struct cli *cli, const struct list_kind *list, const char *key, json_t **ret_doc)
 {
-	int error = admin_try(cli, "GET", list ? list->target : "/v1/counters", NULL, ret_doc);
+	int error = client_try(cli, "GET", list ? list->target : "/v1/counters", NULL, ret_doc);
 
 	if (!error)
 		return json_object_set_new(*ret_doc, "daemon", json_true()) ? p_out_of_memory(cli)
@@ -204,7 +204,7 @@ static int load(struct cli *cli, const struct list_kind *list, const char *key, 
 		return error;
 	error = load_pinned(cli, list, key, ret_doc);
 	if (!error)
-		pins_print_note(cli);
+		pinned_print_note(cli);
 	return error;
 }
 
@@ -302,11 +302,11 @@ static int save_overlay(struct cli *cli, struct dataplane *dataplane)
 static int add_pinned(struct cli *cli, const struct access_entry *entry,
 		      const struct list_kind *list)
 {
-	_cleanup_(pins_close)
-	struct pins pins = PINS_NONE;
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
 	_cleanup_json_ json_t *row = NULL;
 	struct error err = {0};
-	int error = pins_open(cli, false, &pins);
+	int error = pinned_open(cli, false, &pins);
 
 	if (error)
 		return error;
@@ -329,7 +329,7 @@ static int add(struct cli *cli, struct args *args, const struct list_kind *list)
 	_cleanup_json_ json_t *request = NULL;
 	_cleanup_json_ json_t *answer = NULL;
 	char cidr[ADDR_TEXT_MAX];
-	uint64_t ttl_ms;
+	uint64_t ttl_ms = 0;
 	int error;
 
 	error = args_read_value(cli, args, "cidr", "CIDR", &text);
@@ -349,7 +349,7 @@ static int add(struct cli *cli, struct args *args, const struct list_kind *list)
 	if (!request || (reason && json_object_set_new(request, "reason", json_string(reason))) ||
 	    (ttl && json_object_set_new(request, "ttl", json_string(ttl))))
 		return p_out_of_memory(cli);
-	error = admin_try(cli, "POST", list->target, request, &answer);
+	error = client_try(cli, "POST", list->target, request, &answer);
 	if (!error)
 		return print_entry(cli, answer, list, true);
 	if (error != -ENOTCONN)
@@ -364,10 +364,10 @@ static int add(struct cli *cli, struct args *args, const struct list_kind *list)
 static int delete_pinned(struct cli *cli, const struct ip_prefix *prefix, const char *cidr,
 			 const struct list_kind *list)
 {
-	_cleanup_(pins_close)
-	struct pins pins = PINS_NONE;
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
 	struct error err = {0};
-	int error = pins_open(cli, false, &pins);
+	int error = pinned_open(cli, false, &pins);
 
 	if (error)
 		return error;
@@ -402,12 +402,12 @@ static int delete (struct cli *cli, struct args *args, const struct list_kind *l
 	ip_prefix_format(&prefix, cidr, sizeof(cidr));
 	error = buf_printf(&target, "%s?cidr=", list->target);
 	if (!error)
-		error = admin_append_encoded(&target, str_from_cstr(cidr));
+		error = client_append_encoded(&target, str_from_cstr(cidr));
 	if (!error)
 		error = buf_append(&target, str_make("", 1));
 	if (error)
 		return p_out_of_memory(cli);
-	error = admin_try(cli, "DELETE", buf_str(&target).ptr, NULL, &answer);
+	error = client_try(cli, "DELETE", buf_str(&target).ptr, NULL, &answer);
 	if (error == -ENOTCONN) {
 		daemon = false;
 		error = delete_pinned(cli, &prefix, cidr, list);

@@ -292,8 +292,9 @@ static int exchange(struct call *call, struct str request, struct buf *in, struc
 	return error;
 }
 
-int http_call(const char *socket_path, const char *method, const char *target, struct str body,
-	      uint64_t timeout_ms, struct http_answer *ret_answer, struct error *err)
+int http_client_call(const char *socket_path, const char *method, const char *target,
+		     struct str body, uint64_t timeout_ms, struct http_answer *ret_answer,
+		     struct error *err)
 {
 	struct call call = {.fd = -1, .timeout_ms = timeout_ms, .err = err};
 	_cleanup_close_ int fd = -1;
@@ -301,7 +302,7 @@ int http_call(const char *socket_path, const char *method, const char *target, s
 	struct buf request;
 	_cleanup_(buf_done)
 	struct buf in;
-	struct head head;
+	struct head head = {0};
 	int error;
 
 	buf_init(&request, HTTP_BODY_MAX);

@@ -27,7 +27,8 @@ struct http_answer {
  * -ENOENT, -ENOTDIR and -ECONNREFUSED: nobody is there, with the reason alone in err ("connection
  * refused"). Others: -ETIMEDOUT, -EACCES, -EPROTO, ..., with a sentence.
  */
-int http_call(const char *socket_path, const char *method, const char *target, struct str body,
-	      uint64_t timeout_ms, struct http_answer *ret_answer, struct error *err);
+int http_client_call(const char *socket_path, const char *method, const char *target,
+		     struct str body, uint64_t timeout_ms, struct http_answer *ret_answer,
+		     struct error *err);
 
 #endif

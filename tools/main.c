@@ -292,23 +292,27 @@ static int run_object(struct cli *cli, const struct object *object, struct args 
 static int run(struct cli *cli, struct request *request)
 {
 	const struct object *object = NULL;
+	struct args *args = &request->args;
 	const char *word;
+	bool help = request->help;
 	int error;
 
 	if (request->version)
 		return print_version(cli);
-	word = args_take(&request->args);
-	if (!word && !request->help)
+	if (!args_peek(args) && !help)
 		return p_usage(cli, "no object is named; 'sluice status' shows what is going on, "
 				    "'sluice help' the grammar");
-	if (word) {
+	/* `help`, `help OBJECT` and `-h OBJECT`: a second round only after the word `help`. */
+	for (int round = 0; round < 2 && !object && (word = args_take(args)); round++) {
 		error = find_object(cli, word, &object);
 		if (error)
 			return error;
+		help |= !object;
 	}
-	if (!object || request->help)
+	if (help)
 		return cli_print_help(cli, object ? object->help : main_help);
-	return run_object(cli, object, &request->args);
+	cli->object_name = object->name;
+	return run_object(cli, object, args);
 }
 
 int main(int argc, char **argv)

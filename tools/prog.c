@@ -4,10 +4,10 @@
 #include <sys/stat.h>
 
 #include "kern/steer.h"
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
-#include "tools/pins.h"
+#include "tools/pinned.h"
 
 #define PIN_DEPTH_MAX 4
 
@@ -93,7 +93,7 @@ static int list_pins(const char *dir, unsigned int depth, json_t *rows)
 /* A daemon that answers knows the directory better than our default. */
 static int ask_daemon(struct cli *cli, json_t **ret_status, bool *ret_lives)
 {
-	int error = admin_try(cli, "GET", "/v1/status", NULL, ret_status);
+	int error = client_try(cli, "GET", "/v1/status", NULL, ret_status);
 	const char *bpffs;
 
 	if (error && error != -ENOTCONN)
@@ -107,21 +107,21 @@ static int ask_daemon(struct cli *cli, json_t **ret_status, bool *ret_lives)
 
 static int load(struct cli *cli, bool lives, json_t **ret_doc)
 {
-	_cleanup_(pins_close)
-	struct pins pins = PINS_NONE;
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
 	_cleanup_json_ json_t *doc = NULL;
 	_cleanup_json_ json_t *rows = NULL;
 	int error;
 
-	if (lives && !pins_exist(cli))
+	if (lives && !pinned_exist(cli))
 		return p_err(
 			cli, -ENOENT,
 			"nothing is pinned in %s; 'sluice status' says whether the daemon could "
 			"use the kernel's part",
 			cli->bpffs_dir);
-	error = pins_open(cli, true, &pins);
+	error = pinned_open(cli, true, &pins);
 	if (!error)
-		error = pins_describe(cli, &pins, &doc);
+		error = pinned_describe(cli, &pins, &doc);
 	if (error)
 		return error;
 	if (json_object_set_new(doc, "daemon", json_boolean(lives)) ||
@@ -154,7 +154,7 @@ static int show(struct cli *cli, struct args *args)
 	if (error)
 		return error;
 	if (!lives)
-		pins_print_note(cli);
+		pinned_print_note(cli);
 	return output_print(cli, doc, &view);
 }
 
@@ -164,11 +164,11 @@ static int unload_pinned(struct cli *cli, bool *ret_unloaded)
 	struct error err = {0};
 	int error;
 
-	if (!pins_exist(cli)) {
+	if (!pinned_exist(cli)) {
 		*ret_unloaded = false;
 		return 0;
 	}
-	error = pins_lock(cli, &lock_fd);
+	error = pinned_lock(cli, &lock_fd);
 	if (error)
 		return error;
 	error = dataplane_unload(cli->bpffs_dir, &err);

@@ -1,6 +1,6 @@
 /* `sluice route`: what is matched, what is done about it, and how often. */
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
 
 static int cell_hosts(const json_t *row, struct buf *out)
@@ -100,9 +100,9 @@ static int show(struct cli *cli, struct args *args)
 	int error = args_read_keys(cli, args, keys);
 
 	if (!error)
-		error = admin_call(cli, "GET", "/v1/routes", NULL, &doc);
+		error = client_call(cli, "GET", "/v1/routes", NULL, &doc);
 	if (!error)
-		error = admin_keep_named(cli, doc, "routes", "route", name);
+		error = client_keep_named(cli, doc, "routes", "route", name);
 	return error ? error : output_print(cli, doc, name ? &one_view : &list_view);
 }
 

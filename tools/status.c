@@ -1,10 +1,10 @@
 /* `sluice status`: what the daemon is doing; without one, what the kernel still does. */
 #include <errno.h>
 
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
-#include "tools/pins.h"
+#include "tools/pinned.h"
 
 static int cell_daemon(const json_t *row, struct buf *out)
 {
@@ -111,15 +111,15 @@ static const struct output_view view = {sections, ARRAY_SIZE(sections)};
 /* In the form of the daemon's answer, as far as the pins tell. */
 static int load_pinned(struct cli *cli, json_t **ret_doc)
 {
-	_cleanup_(pins_close)
-	struct pins pins = PINS_NONE;
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
 	_cleanup_json_ json_t *doc = NULL;
 	json_t *parts;
-	int error = pins_open(cli, true, &pins);
+	int error = pinned_open(cli, true, &pins);
 
 	if (error)
 		return error;
-	error = pins_describe(cli, &pins, &parts);
+	error = pinned_describe(cli, &pins, &parts);
 	if (error)
 		return error;
 	doc = json_pack("{s:b, s:s, s:{s:o, s:n}, s:{s:s, s:b, s:n, s:o}}", "daemon", 0, "state",
@@ -143,13 +143,13 @@ static int show(struct cli *cli, struct args *args)
 
 	if (error)
 		return error;
-	error = admin_try(cli, "GET", "/v1/status", NULL, &doc);
+	error = client_try(cli, "GET", "/v1/status", NULL, &doc);
 	if (!error && json_object_set_new(doc, "daemon", json_true()))
 		return p_out_of_memory(cli);
 	if (error == -ENOTCONN) {
 		error = load_pinned(cli, &doc);
 		if (!error)
-			pins_print_note(cli);
+			pinned_print_note(cli);
 	}
 	return error ? error : output_print(cli, doc, &view);
 }

@@ -1,8 +1,8 @@
 /* `sluice upstream`: the groups of endpoints, their connections and their counters. */
 #include <errno.h>
 
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
 
 static const struct output_column list_columns[] = {
@@ -98,9 +98,9 @@ static int show(struct cli *cli, struct args *args)
 	int error = args_read_keys(cli, args, keys);
 
 	if (!error)
-		error = admin_call(cli, "GET", "/v1/upstreams", NULL, &doc);
+		error = client_call(cli, "GET", "/v1/upstreams", NULL, &doc);
 	if (!error)
-		error = admin_keep_named(cli, doc, "upstreams", "upstream", name);
+		error = client_keep_named(cli, doc, "upstreams", "upstream", name);
 	if (error)
 		return error;
 	/* Text shows the endpoints of all upstreams as one list. */

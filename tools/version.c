@@ -1,8 +1,8 @@
 /* `sluice version`: of this command, and of the daemon if one answers. */
 #include <errno.h>
 
-#include "tools/admin.h"
 #include "tools/cli.h"
+#include "tools/client.h"
 #include "tools/output.h"
 
 static int cell_daemon(const json_t *row, struct buf *out)
@@ -36,7 +36,7 @@ static int show(struct cli *cli, struct args *args)
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = admin_try(cli, "GET", "/v1/version", NULL, &answer);
+		error = client_try(cli, "GET", "/v1/version", NULL, &answer);
 	if (error && error != -ENOTCONN)
 		return error;
 	doc = json_pack("{s:s, s:b}", "cli", SLUICE_VERSION, "daemon", answer != NULL);

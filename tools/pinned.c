@@ -1,4 +1,4 @@
-#include "tools/pins.h"
+#include "tools/pinned.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -6,12 +6,12 @@
 #include "kern/owner_lock.h"
 #include "kern/steer.h"
 
-bool pins_exist(const struct cli *cli)
+bool pinned_exist(const struct cli *cli)
 {
 	return !access(cli->bpffs_dir, F_OK) || errno == EACCES;
 }
 
-int pins_lock(struct cli *cli, int *ret_fd)
+int pinned_lock(struct cli *cli, int *ret_fd)
 {
 	struct error err = {0};
 	int error = owner_lock_take(cli->state_dir, ret_fd, &err);
@@ -40,17 +40,17 @@ static int report_open(struct cli *cli, int code, const struct error *err)
 		     code == -EPERM || code == -EACCES ? "; run as root" : "");
 }
 
-int pins_open(struct cli *cli, bool read_only, struct pins *ret_pins)
+int pinned_open(struct cli *cli, bool read_only, struct pinned *ret_pins)
 {
 	_cleanup_close_ int lock_fd = -1;
 	struct error err = {0};
 	int error;
 
 	/* Looked at first, so that a lock and its directory are not made for nothing. */
-	if (!pins_exist(cli))
+	if (!pinned_exist(cli))
 		return report_open(cli, -ENOENT, &err);
 	if (!read_only) {
-		error = pins_lock(cli, &lock_fd);
+		error = pinned_lock(cli, &lock_fd);
 		if (error)
 			return error;
 	}
@@ -61,15 +61,15 @@ int pins_open(struct cli *cli, bool read_only, struct pins *ret_pins)
 	return 0;
 }
 
-void pins_close(struct pins *pins)
+void pinned_close(struct pinned *pins)
 {
 	dataplane_free(pins->dataplane);
 	if (pins->lock_fd >= 0)
 		(void)close(pins->lock_fd);
-	*pins = PINS_NONE;
+	*pins = PINNED_NONE;
 }
 
-void pins_print_note(struct cli *cli)
+void pinned_print_note(struct cli *cli)
 {
 	if (!cli->json)
 		p_text(cli, "No daemon is running: %s. This is what is pinned in %s.\n",
@@ -106,7 +106,7 @@ static int visit_tuple(const struct steer_tuple *tuple, void *arg)
 	return json_array_append_new(arg, row) ? -ENOMEM : 0;
 }
 
-int pins_describe(struct cli *cli, const struct pins *pins, json_t **ret_doc)
+int pinned_describe(struct cli *cli, const struct pinned *pins, json_t **ret_doc)
 {
 	_cleanup_json_ json_t *interfaces = json_array();
 	_cleanup_json_ json_t *tuples = json_array();

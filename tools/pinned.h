@@ -1,12 +1,12 @@
 /*
- * pins: the kernel part without a daemon.
+ * pinned: the kernel part without a daemon.
  *
  * Opens what is pinned under --bpffs. A change takes the owner lock of --state-dir first and holds
- * it until pins_close(), so that no daemon starts meanwhile; a lock that is held means that one
+ * it until pinned_close(), so that no daemon starts meanwhile; a lock that is held means that one
  * lives which does not answer on our socket. Thread rule: one thread.
  */
-#ifndef SLUICE_TOOLS_PINS_H
-#define SLUICE_TOOLS_PINS_H
+#ifndef SLUICE_TOOLS_PINNED_H
+#define SLUICE_TOOLS_PINNED_H
 
 #include <stdbool.h>
 
@@ -14,29 +14,29 @@
 #include "tools/cli.h"
 #include "tools/output.h"
 
-struct pins {
+struct pinned {
 	struct dataplane *dataplane;
 	int lock_fd; /* -1: opened for reading */
 };
 
-#define PINS_NONE ((struct pins){NULL, -1})
+#define PINNED_NONE ((struct pinned){NULL, -1})
 
-/* Errors are reported. Call after admin_try() said that there is no daemon. */
-int pins_open(struct cli *cli, bool read_only, struct pins *ret_pins);
-void pins_close(struct pins *pins);
+/* Errors are reported. Call after client_try() said that there is no daemon. */
+int pinned_open(struct cli *cli, bool read_only, struct pinned *ret_pins);
+void pinned_close(struct pinned *pins);
 /* Takes the lock alone, for work on what is pinned as a whole. */
-int pins_lock(struct cli *cli, int *ret_fd);
+int pinned_lock(struct cli *cli, int *ret_fd);
 /* Is there a directory of ours? */
-bool pins_exist(const struct cli *cli);
+bool pinned_exist(const struct cli *cli);
 
 /*
  * {"interfaces": [...], "steering": {"attached": BOOL, "tuples": [...]}}; the interfaces in the
  * form of the admin API.
  */
-int pins_describe(struct cli *cli, const struct pins *pins, json_t **ret_doc);
+int pinned_describe(struct cli *cli, const struct pinned *pins, json_t **ret_doc);
 extern const struct output_column interface_columns[];
 
 /* Line for the text form: what follows is without a daemon. */
-void pins_print_note(struct cli *cli);
+void pinned_print_note(struct cli *cli);
 
 #endif

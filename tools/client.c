@@ -1,4 +1,4 @@
-#include "tools/admin.h"
+#include "tools/client.h"
 
 #include <errno.h>
 
@@ -50,8 +50,8 @@ static int read_answer(struct cli *cli, const struct http_answer *answer, json_t
 	return 0;
 }
 
-int admin_try(struct cli *cli, const char *method, const char *target, const json_t *body,
-	      json_t **ret_doc)
+int client_try(struct cli *cli, const char *method, const char *target, const json_t *body,
+	       json_t **ret_doc)
 {
 	_cleanup_free_ char *text = NULL;
 	struct http_answer answer;
@@ -64,8 +64,8 @@ int admin_try(struct cli *cli, const char *method, const char *target, const jso
 	p_debug(cli, "> %s %s at %s%s%s", method, target,
 		str_quote(str_from_cstr(cli->socket_path), quoted, sizeof(quoted)), text ? " " : "",
 		text ? text : "");
-	error = http_call(cli->socket_path, method, target, str_from_cstr(text), cli->timeout_ms,
-			  &answer, &err);
+	error = http_client_call(cli->socket_path, method, target, str_from_cstr(text),
+				 cli->timeout_ms, &answer, &err);
 	if (error == -ENOENT || error == -ENOTDIR || error == -ECONNREFUSED) {
 		p_debug(cli, "< %s", err.text);
 		(void)snprintf(cli->absence, sizeof(cli->absence), "no daemon answers on %s (%s)",
@@ -82,24 +82,24 @@ int admin_try(struct cli *cli, const char *method, const char *target, const jso
 	return error;
 }
 
-int admin_report_absence(struct cli *cli)
+int client_report_absence(struct cli *cli)
 {
 	return p_err(cli, -ENOTCONN, "%s; start sluiced or name its socket with --socket",
 		     cli->absence);
 }
 
-int admin_call(struct cli *cli, const char *method, const char *target, const json_t *body,
-	       json_t **ret_doc)
+int client_call(struct cli *cli, const char *method, const char *target, const json_t *body,
+		json_t **ret_doc)
 {
-	int error = admin_try(cli, method, target, body, ret_doc);
+	int error = client_try(cli, method, target, body, ret_doc);
 
-	return error == -ENOTCONN ? admin_report_absence(cli) : error;
+	return error == -ENOTCONN ? client_report_absence(cli) : error;
 }
 
-int admin_show(struct cli *cli, const char *target, const struct output_view *view)
+int client_show(struct cli *cli, const char *target, const struct output_view *view)
 {
 	_cleanup_json_ json_t *doc = NULL;
-	int error = admin_call(cli, "GET", target, NULL, &doc);
+	int error = client_call(cli, "GET", target, NULL, &doc);
 
 	return error ? error : output_print(cli, doc, view);
 }
@@ -133,8 +133,8 @@ static int report_no_name(struct cli *cli, const json_t *rows, const char *what,
 		     quoted, what);
 }
 
-int admin_keep_named(struct cli *cli, json_t *doc, const char *list, const char *what,
-		     const char *name)
+int client_keep_named(struct cli *cli, json_t *doc, const char *list, const char *what,
+		      const char *name)
 {
 	json_t *rows = json_object_get(doc, list);
 	_cleanup_json_ json_t *kept = NULL;
@@ -158,7 +158,7 @@ int admin_keep_named(struct cli *cli, json_t *doc, const char *list, const char 
 	return json_object_set(doc, list, kept) ? p_out_of_memory(cli) : 0;
 }
 
-int admin_append_encoded(struct buf *out, struct str value)
+int client_append_encoded(struct buf *out, struct str value)
 {
 	static const char unreserved[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 					 "0123456789-._~";
