@@ -49,8 +49,13 @@ static int restrict_ring(struct io_uring *ring)
 	}
 	rules[count].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	rules[count++].sqe_flags = IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-	result = io_uring_register_restrictions(ring, rules, count);
-	return result < 0 ? result : io_uring_enable_rings(ring);
+	/* liburing 2.3 declares functions for these two and does not export them. */
+	result = io_uring_register((unsigned int)ring->ring_fd, IORING_REGISTER_RESTRICTIONS, rules,
+				   count);
+	if (result < 0)
+		return result;
+	return io_uring_register((unsigned int)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL,
+				 0);
 }
 
 /* On success the ring is to be closed with io_uring_queue_exit(). */

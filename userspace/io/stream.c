@@ -225,8 +225,10 @@ void stream_deliver_sent(struct stream *stream, int64_t result)
 void stream_deliver_connected(struct stream *stream, int result)
 {
 	stream->flags &= ~(uint32_t)(STREAM_CONNECTING | STREAM_CONNECT_DONE);
-	if (result < 0)
+	if (result < 0) {
 		stream->flags |= STREAM_RECV_ENDED;
+		stream->recv_mode = RECV_OFF;
+	}
 	stream_queue_work(stream); /* receiving may have been asked for already */
 	stream->ops->on_connected(stream, result);
 }

@@ -154,9 +154,8 @@ bool timer_is_running(const struct timer *timer)
 	return !list_is_empty(&timer->link);
 }
 
-void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms)
+void timer_wheel_start(struct timer_wheel *wheel, struct timer *timer, uint64_t delay_ms)
 {
-	struct timer_wheel *wheel = &loop->wheel;
 	uint64_t tick;
 
 	/*
@@ -164,7 +163,6 @@ void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms)
 	 * fire early by as much. The millisecond more makes up for the part of one cut off.
 	 */
 	timer->due_ms = clock_mono_ms() + 1 + MIN(delay_ms, DELAY_MAX_MS);
-	timer->loop = loop;
 	tick = MAX(tick_of(wheel, timer->due_ms), wheel->tick + 1);
 	if (timer_is_running(timer)) {
 		if (tick >= timer->linked_tick)
@@ -172,6 +170,12 @@ void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms)
 		unlink_timer(wheel, timer);
 	}
 	link_timer(wheel, timer, tick);
+}
+
+void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms)
+{
+	timer->loop = loop;
+	timer_wheel_start(&loop->wheel, timer, delay_ms);
 }
 
 void timer_stop(struct timer *timer)

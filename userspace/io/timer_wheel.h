@@ -31,7 +31,11 @@ struct timer_wheel {
 	struct list slots[TIMER_LEVELS * TIMER_SLOTS];
 };
 
+struct timer;
+
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms);
+/* What timer_start() does with the loop's wheel. */
+void timer_wheel_start(struct timer_wheel *wheel, struct timer *timer, uint64_t delay_ms);
 /* Fires what is due. */
 void timer_wheel_advance(struct timer_wheel *wheel, uint64_t now_ms);
 /* When the wheel wants to be advanced next; TIMER_NEVER: no timer runs. */
