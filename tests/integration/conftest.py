@@ -1,0 +1,140 @@
+"""
+Fixtures of the integration tests. Root, network namespaces and BPF are needed.
+
+SLUICE_BUILD    where the binaries are (default: build)
+SLUICE_ENGINES  "io_uring,epoll" by default: every test runs once under each
+SLUICE_LONG     1: full counts
+SLUICE_SEED     seed of the random tests; the one used is printed in the report's header
+"""
+import atexit
+import os
+import random
+import signal
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+from lib import lanes, leftovers  # noqa: E402
+from lib.daemon import Sluice  # noqa: E402
+from lib.netns import Topology  # noqa: E402
+from lib.programs import build_dir  # noqa: E402
+
+ENGINES = [name for name in os.environ.get("SLUICE_ENGINES", "io_uring,epoll").split(",") if name]
+LONG = os.environ.get("SLUICE_LONG") == "1"
+SEED = int(os.environ.get("SLUICE_SEED") or random.SystemRandom().randrange(1 << 32))
+
+
+def pytest_report_header():
+    return f"sluice: {build_dir()}, engines {', '.join(ENGINES)}, long {LONG}, seed {SEED}"
+
+
+def pytest_collection_modifyitems(items):
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def _end(*_):
+    raise KeyboardInterrupt("SIGTERM")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine():
+    """The machine is left as it was found, whatever happened in between."""
+    if os.geteuid() != 0:
+        yield
+        return
+    leftovers.mount_bpffs()
+    leftovers.sweep()
+    before = leftovers.state()
+    atexit.register(leftovers.remove_own)
+    old_handler = signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+        left = leftovers.state() - before
+    finally:
+        signal.signal(signal.SIGTERM, old_handler)
+        leftovers.remove_own()
+        atexit.unregister(leftovers.remove_own)
+    assert not left, "left behind: " + ", ".join(sorted(left))
+
+
+@pytest.fixture(scope="session")
+def topology(machine):
+    topology = Topology()
+    try:
+        yield topology.create()
+    finally:
+        topology.destroy()
+
+
+@pytest.fixture(scope="session")
+def workdir(machine):
+    """Readable by the user that sluiced becomes, unlike pytest's own."""
+    with tempfile.TemporaryDirectory(dir=leftovers.TMP,
+                                     prefix=f"{leftovers.TMP_PREFIX}{os.getpid()}-") as directory:
+        os.chmod(directory, 0o755)
+        os.makedirs(leftovers.pin_dir(), exist_ok=True)
+        try:
+            yield directory
+        finally:
+            leftovers.remove_pins(os.getpid())
+
+
+@pytest.fixture(scope="session", params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def rng(request):
+    """The same for the same seed and test."""
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture
+def long():
+    return LONG
+
+
+@pytest.fixture
+def sluice(topology, workdir, engine):
+    """A daemon of the test's own, not started; it and its pins are gone afterwards."""
+    sluice = Sluice(topology, workdir, engine)
+    try:
+        yield sluice
+        if sluice.process:
+            sluice.stop()
+    finally:
+        sluice.dispose()
+
+
+@pytest.fixture(scope="module")
+def house(topology, workdir, engine):
+    """The daemon that the tests of a module share, with the lanes of lib/lanes.py."""
+    sluice = Sluice(topology, workdir, engine)
+    sluice.lanes_taken = 0
+    try:
+        sluice.configure(lanes.config())
+        sluice.start()
+        yield sluice
+        sluice.stop()
+    finally:
+        sluice.dispose()
+
+
+@pytest.fixture
+def lane(topology, house):
+    """The test's own route, upstream and scripted backend in the shared daemon."""
+    number = house.lanes_taken
+    assert number < lanes.COUNT, "raise lanes.COUNT"
+    house.lanes_taken += 1
+    lane = lanes.Lane(topology, house, number)
+    try:
+        yield lane
+        lane.backend.check()
+    finally:
+        lane.close()
