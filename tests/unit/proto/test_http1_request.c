@@ -555,6 +555,7 @@ static void test_connection_options_decide_keep_alive_and_upgrade(void **state)
 		{LINE "Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\n\r\n", true, true},
 		{LINE "Upgrade: websocket\r\n\r\n", true, false},
 		{LINE "Connection: upgrade\r\n\r\n", true, false},
+		{LINE "Upgrade:\r\nConnection: upgrade\r\n\r\n", true, false},
 		{LINE10 "\r\n", false, false},
 		{LINE10 "Connection: keep-alive\r\n\r\n", true, false},
 		{LINE10 "Connection: Keep-Alive, x\r\n\r\n", true, false},

@@ -201,7 +201,8 @@ static int read_fields(const struct http1_gate *gate, struct http_head *head,
 			reading->proxy_options |= read_options(field->value);
 			break;
 		case HTTP_FIELD_UPGRADE:
-			reading->has_upgrade_field = true;
+			/* An empty list offers nothing. */
+			reading->has_upgrade_field |= field->value.len > 0;
 			break;
 		case HTTP_FIELD_EXPECT:
 			if (str_eq_nocase(field->value, STR("100-continue")))
