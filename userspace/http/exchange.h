@@ -1,0 +1,157 @@
+/*
+ * exchange: one request and its response, independent of the wire.
+ *
+ *            request data, end ──►              ──► upstream call, local answer, ...
+ *   downstream ops                exchange                            action ops
+ *            ◄── response head, data, end       ◄──
+ *
+ * A downstream codec (HTTP/1 connection; later an HTTP/2 stream) makes the exchange when a request
+ * head is complete and is the only one to free it. exchange_start() routes and begins the action.
+ * The action answers through the downstream ops; both sides stop each other by back-pressure
+ * (exchange_request_blocked(), action->drained).
+ *
+ * Lifetimes: everything about the exchange lives in its arena, which also holds response bytes
+ * under way, so the downstream frees the exchange only when nothing of it is being sent any more.
+ * The exchange keeps the snapshot it began with. Thread rule: its worker's thread.
+ */
+#ifndef SLUICE_HTTP_EXCHANGE_H
+#define SLUICE_HTTP_EXCHANGE_H
+
+#include "http/proxy.h"
+#include "http/snapshot.h"
+#include "io/recv_buf.h"
+#include "proto/http_head.h"
+
+struct exchange;
+struct http_worker;
+
+/* Most memory one exchange may take for heads, trailers and what we write. */
+#define EXCHANGE_ARENA_BYTES (512u * 1024)
+
+struct exchange_response {
+	uint16_t status;
+	const struct http_field *fields; /* end-to-end fields only, valid to be sent */
+	unsigned int field_count;
+	enum http_framing framing; /* NONE, LENGTH, or CHUNKED for a length not known in advance */
+	uint64_t content_length;
+	bool has_content_length; /* also without a body: answers to HEAD, 304 */
+	bool close;		 /* this connection must not carry another request */
+};
+
+/* What an exchange needs of the connection it came by. */
+struct exchange_downstream {
+	/* 1xx. Dropped for HTTP/1.0. */
+	void (*send_informational)(struct exchange *exchange,
+				   const struct exchange_response *response);
+	/* Once. Then data, then end; the calls queue, flush sends. */
+	void (*send_head)(struct exchange *exchange, const struct exchange_response *response);
+	void (*send_data)(struct exchange *exchange, struct str data, struct recv_buf *buf);
+	void (*send_end)(struct exchange *exchange, const struct http_field *trailers,
+			 unsigned int trailer_count);
+	void (*flush)(struct exchange *exchange);
+	/* The response cannot be completed: the client must see that it was cut. */
+	void (*send_abort)(struct exchange *exchange);
+	/* The action has room for request data again. */
+	void (*resume_request)(struct exchange *exchange);
+	/* Response bytes not taken by the kernel yet. */
+	size_t (*queued)(const struct exchange *exchange);
+};
+
+/* What answers it. NULL members are not needed by the action. */
+struct exchange_action {
+	void (*request_data)(struct exchange *exchange, struct str data, struct recv_buf *buf);
+	void (*request_end)(struct exchange *exchange, const struct http_field *trailers,
+			    unsigned int trailer_count);
+	void (*request_flush)(struct exchange *exchange);
+	bool (*request_blocked)(const struct exchange *exchange);
+	/* The downstream's queue is short again. */
+	void (*drained)(struct exchange *exchange);
+	/* The client has gone or the exchange was given up; no answer is wanted any more. */
+	void (*abort)(struct exchange *exchange);
+};
+
+/* A worker's handle on a snapshot, counted without atomics. */
+struct worker_snapshot {
+	struct snapshot *snapshot;
+	unsigned int refs;
+};
+
+/* Answers that need no upstream. */
+enum exchange_local_kind {
+	EXCHANGE_LOCAL_ERROR,
+	EXCHANGE_LOCAL_NO_METHOD,
+	EXCHANGE_LOCAL_REDIRECT,
+	EXCHANGE_LOCAL_RESPOND,
+};
+
+struct exchange {
+	struct http_worker *worker;
+	struct worker_snapshot *config;
+	const struct listener_conf *listener;
+	const struct exchange_downstream *downstream;
+	void *connection;		      /* the downstream's */
+	const struct exchange_action *action; /* NULL: none is running */
+	const struct route *route;
+	struct ip_addr peer; /* of the TCP connection */
+
+	struct http_head request;
+	struct str host;  /* lower-case, without port; "" when there was none */
+	struct str path;  /* canonical */
+	struct str query; /* with its '?', or "" */
+
+	uint16_t status; /* 0 until the response head was made */
+	bool head_sent;
+	bool response_done;
+	bool request_done; /* the downstream has read the whole request */
+	uint64_t bytes_in, bytes_out;
+	const char *failure; /* why a local error answer was made, for people; a literal */
+
+	struct {
+		enum exchange_local_kind kind;
+		uint16_t status;
+		uint32_t allow; /* methods as in route.h */
+		const char *reason;
+	} local;
+
+	struct timer age_timer;
+	struct proxy proxy;
+	struct exchange *next_free; /* in the worker's cache */
+	struct arena arena;	    /* last: reset, not cleared, between uses */
+};
+
+/* From the worker's cache, with a reference on the current snapshot. NULL: out of memory. */
+struct exchange *exchange_new(struct http_worker *worker, const struct listener_conf *listener,
+			      const struct exchange_downstream *downstream, void *connection,
+			      const struct ip_addr *peer);
+/* Aborts a running action, counts, and gives the struct back. */
+void exchange_free(struct exchange *exchange);
+
+/* exchange->request is filled in. May answer at once. */
+void exchange_start(struct exchange *exchange);
+
+/* Request body, from the downstream. Ignored when the action is over. */
+void exchange_request_data(struct exchange *exchange, struct str data, struct recv_buf *buf);
+void exchange_request_end(struct exchange *exchange, const struct http_field *trailers,
+			  unsigned int trailer_count);
+/* After each run of the two above. */
+void exchange_request_flush(struct exchange *exchange);
+/* The downstream must stop reading until resume_request(). */
+bool exchange_request_blocked(const struct exchange *exchange);
+void exchange_drained(struct exchange *exchange);
+
+/*
+ * An error answer made here. Before the head was sent: status with a short body that names no
+ * upstream address; after it: the response is cut. `allow` is for 405 (methods as in route.h).
+ */
+void exchange_fail(struct exchange *exchange, uint16_t status, const char *reason);
+/* The same, and the connection is not used again: framing can no longer be trusted. */
+void exchange_fail_close(struct exchange *exchange, uint16_t status, const char *reason);
+
+/* A whole local answer; body must live in the snapshot or the arena. */
+void exchange_respond(struct exchange *exchange, uint16_t status, const struct http_field *fields,
+		      unsigned int field_count, struct str body, bool close);
+
+/* Does an answer with this status to this request carry a body? */
+bool exchange_has_response_body(const struct exchange *exchange, uint16_t status);
+
+#endif

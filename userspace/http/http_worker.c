@@ -1,0 +1,185 @@
+#include "http/http_worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/worker_internal.h"
+
+const char *http_counter_name(enum http_counter counter)
+{
+	static const char *const names[] = {
+#define X(symbol, name, help) [HTTP_COUNTER_##symbol] = name,
+		HTTP_COUNTERS(X)
+#undef X
+	};
+
+	return names[counter];
+}
+
+void worker_snapshot_ref(struct worker_snapshot *config)
+{
+	config->refs++;
+}
+
+void worker_snapshot_unref(struct worker_snapshot *config)
+{
+	if (!config || --config->refs)
+		return;
+	snapshot_unref(config->snapshot);
+	free(config);
+}
+
+static struct worker_snapshot *worker_snapshot_new(struct snapshot *snapshot)
+{
+	struct worker_snapshot *config = malloc(sizeof(*config));
+
+	if (config)
+		*config = (struct worker_snapshot){.snapshot = snapshot_ref(snapshot), .refs = 1};
+	return config;
+}
+
+struct str worker_date(struct http_worker *worker)
+{
+	uint64_t now_ms = loop_now_ms(worker->loop);
+
+	if (!worker->date_made_ms || now_ms - worker->date_made_ms >= 1000) {
+		time_t now = time(NULL);
+		struct tm parts;
+
+		(void)gmtime_r(&now, &parts);
+		(void)strftime(worker->date, sizeof(worker->date), "%a, %d %b %Y %H:%M:%S GMT",
+			       &parts);
+		worker->date_made_ms = now_ms;
+	}
+	return str_from_cstr(worker->date);
+}
+
+static void perhaps_drained(struct http_worker *worker)
+{
+	if (worker->draining && worker->pools_empty && list_is_empty(&worker->connections)) {
+		timer_stop(&worker->drain_timer);
+		worker->on_drained(worker->on_drained_arg);
+	}
+}
+
+static void on_pools_empty(void *arg)
+{
+	struct http_worker *worker = arg;
+
+	worker->pools_empty = true;
+	perhaps_drained(worker);
+}
+
+/* With the last client the upstream connections go, too. */
+static void drain_pools(struct http_worker *worker)
+{
+	if (worker->pools_draining || !list_is_empty(&worker->connections))
+		return;
+	worker->pools_draining = true;
+	upstream_pools_drain(worker->pools, on_pools_empty, worker);
+}
+
+void worker_connection_gone(struct http_worker *worker)
+{
+	worker_add(&worker->connections_open, -1);
+	if (worker->draining)
+		drain_pools(worker);
+}
+
+static void on_drain_timer(struct timer *timer)
+{
+	struct http_worker *worker = CONTAINER_OF(timer, struct http_worker, drain_timer);
+
+	list_for_each_safe (link, &worker->connections)
+		downstream_http1_abort(link);
+}
+
+int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
+		    struct http_worker **ret_worker, struct error *err)
+{
+	struct http_worker *worker = calloc(1, sizeof(*worker));
+	int ret;
+
+	if (!worker)
+		return error_set(err, -ENOMEM, "out of memory for worker %u", index);
+	worker->loop = loop;
+	worker->index = index;
+	list_init(&worker->connections);
+	timer_init(&worker->drain_timer, on_drain_timer);
+	worker->config = worker_snapshot_new(snapshot);
+	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->pools)
+			     : -ENOMEM;
+	if (ret < 0) {
+		worker_snapshot_unref(worker->config);
+		free(worker);
+		return error_set(err, ret, "out of memory for worker %u", index);
+	}
+	*ret_worker = worker;
+	return 0;
+}
+
+void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snapshot)
+{
+	struct worker_snapshot *config = worker_snapshot_new(snapshot);
+
+	if (!config)
+		return; /* out of memory: the old one goes on */
+	worker_snapshot_unref(worker->config);
+	worker->config = config;
+}
+
+void http_worker_accept(struct http_worker *worker, int fd)
+{
+	if (worker->pools_draining)
+		(void)close(fd); /* it came too late to be served */
+	else
+		downstream_http1_accept(worker, fd);
+}
+
+void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
+		       void (*on_drained)(void *arg), void *arg)
+{
+	worker->draining = true;
+	worker->on_drained = on_drained;
+	worker->on_drained_arg = arg;
+	timer_start(worker->loop, &worker->drain_timer, deadline_ms);
+	list_for_each_safe (link, &worker->connections)
+		downstream_http1_drain(link);
+	drain_pools(worker);
+}
+
+void http_worker_free(struct http_worker *worker)
+{
+	if (!worker)
+		return;
+	timer_stop(&worker->drain_timer);
+	while (worker->free_exchanges) {
+		struct exchange *exchange = worker->free_exchanges;
+
+		worker->free_exchanges = exchange->next_free;
+		arena_done(&exchange->arena);
+		free(exchange);
+	}
+	downstream_http1_cache_free(worker);
+	upstream_pools_free(worker->pools);
+	send_segment_cache_done(&worker->segments);
+	worker_snapshot_unref(worker->config);
+	free(worker);
+}
+
+static uint64_t load(const atomic_uint_fast64_t *cell)
+{
+	return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+void http_worker_get_stats(const struct http_worker *worker, struct http_worker_stats *ret_stats)
+{
+	for (unsigned int i = 0; i < HTTP_COUNTER_COUNT; i++)
+		ret_stats->counters[i] = load(&worker->counters[i]);
+	ret_stats->connections_open = load(&worker->connections_open);
+	ret_stats->exchanges_open = load(&worker->exchanges_open);
+	ret_stats->counters[HTTP_COUNTER_UPSTREAM_RETRIES] = upstream_pools_retries(worker->pools);
+	ret_stats->upstream_connections_open = upstream_pools_connections(worker->pools);
+}

@@ -1,0 +1,68 @@
+/*
+ * http_worker: everything one worker thread needs to serve HTTP: its downstream connections,
+ * exchanges, upstream pools and balancer state. Shares nothing with other workers but the snapshot
+ * and the counters' rows.
+ *
+ *   acceptor ──► http_worker_accept ──► downstream connection ──► exchange ──► route ──► action
+ *
+ * Thread rule: the worker's thread, except http_worker_get_stats().
+ */
+#ifndef SLUICE_HTTP_HTTP_WORKER_H
+#define SLUICE_HTTP_HTTP_WORKER_H
+
+#include "http/snapshot.h"
+#include "io/loop.h"
+
+struct http_worker;
+
+/* symbol, JSON name, help */
+#define HTTP_COUNTERS(X)                                                                           \
+	X(ACCEPTED, "accepted", "downstream connections accepted")                                 \
+	X(NO_LISTENER, "no_listener", "connections to an address no listener has any more")        \
+	X(REQUESTS, "requests", "requests with a complete head")                                   \
+	X(BAD_REQUESTS, "bad_requests", "requests refused by the codec")                           \
+	X(NO_ROUTE, "no_route", "requests that no route matches")                                  \
+	X(LOCAL_ERRORS, "local_errors", "error answers made here")                                 \
+	X(HEADER_TIMEOUTS, "header_timeouts", "connections closed: head not complete in time")     \
+	X(IDLE_TIMEOUTS, "idle_timeouts", "connections closed: idle")                              \
+	X(REQUEST_TIMEOUTS, "request_timeouts", "exchanges ended: too old")                        \
+	X(CLIENT_ABORTS, "client_aborts", "clients that left before their answer was complete")    \
+	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead")
+
+enum http_counter {
+#define X(symbol, name, help) HTTP_COUNTER_##symbol,
+	HTTP_COUNTERS(X)
+#undef X
+		HTTP_COUNTER_COUNT
+};
+
+struct http_worker_stats {
+	uint64_t counters[HTTP_COUNTER_COUNT];
+	uint64_t connections_open; /* downstream */
+	uint64_t exchanges_open;
+	uint64_t upstream_connections_open;
+};
+const char *http_counter_name(enum http_counter counter);
+
+/* Takes its own reference on the snapshot. On the worker's thread. */
+int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
+		    struct http_worker **ret_worker, struct error *err);
+/* Takes a reference on the new one and drops its old one; running exchanges keep theirs. */
+void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snapshot);
+
+/* Takes the connected socket over. */
+void http_worker_accept(struct http_worker *worker, int fd);
+
+/*
+ * Graceful end: idle connections close now, busy ones after their answer ("Connection: close").
+ * Whatever is left after deadline_ms is aborted. on_drained comes once, from the loop, when nothing
+ * is open any more; then http_worker_free() may be called.
+ */
+void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
+		       void (*on_drained)(void *arg), void *arg);
+void http_worker_free(struct http_worker *worker);
+
+/* Any thread. */
+void http_worker_get_stats(const struct http_worker *worker, struct http_worker_stats *ret_stats);
+
+#endif

@@ -1,0 +1,311 @@
+#include "http/proxy.h"
+
+#include "http/exchange.h"
+#include "http/worker_internal.h"
+
+/* Room for the fields we add, without their variable parts. */
+#define HEAD_EXTRA_BYTES 512
+
+static struct exchange *call_exchange(struct upstream_call *call)
+{
+	return CONTAINER_OF(CONTAINER_OF(call, struct proxy, call), struct exchange, proxy);
+}
+
+/* ---- the request ---- */
+
+static bool request_field_passes(const struct http_head *head, const struct http_field *field,
+				 bool check_connection)
+{
+	unsigned int kinds = http_field_kinds(field->id);
+
+	/* Hop-by-hop goes (RFC 9110 7.6.1), what we write ourselves too. */
+	if (kinds & (HTTP_FIELD_HOP | HTTP_FIELD_FORWARD))
+		return false;
+	switch (field->id) {
+	case HTTP_FIELD_HOST:
+	case HTTP_FIELD_CONTENT_LENGTH:
+	case HTTP_FIELD_EXPECT:
+		return false;
+	default:
+		return !check_connection || !http_head_connection_lists(head, field->name);
+	}
+}
+
+static size_t head_size(const struct exchange *exchange)
+{
+	const struct http_head *request = &exchange->request;
+	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->path.len +
+		      exchange->query.len + request->target.len + 2 * request->host.len +
+		      exchange->route->proxy.upstream->name.len;
+
+	for (unsigned int i = 0; i < request->field_count; i++)
+		size += request->fields[i].name.len + request->fields[i].value.len + 4;
+	return size;
+}
+
+static void write_target(struct http1_writer *writer, const struct exchange *exchange)
+{
+	const struct http_head *request = &exchange->request;
+	bool asterisk = str_eq(request->target, STR("*"));
+
+	http1_write_bytes(writer, request->method);
+	http1_write_bytes(writer, STR(" "));
+	http1_write_bytes(writer, asterisk ? STR("*") : exchange->path);
+	http1_write_bytes(writer, exchange->query);
+	http1_write_bytes(writer, STR(" HTTP/1.1\r\n"));
+}
+
+static void write_forwarding(struct http1_writer *writer, const struct exchange *exchange)
+{
+	char peer[ADDR_TEXT_MAX];
+
+	http1_write_field(writer, STR("X-Forwarded-For"),
+			  str_from_cstr(ip_addr_format(&exchange->peer, peer, sizeof(peer))));
+	http1_write_field(writer, STR("X-Forwarded-Proto"), STR("http"));
+	if (exchange->request.host.len)
+		http1_write_field(writer, STR("X-Forwarded-Host"), exchange->request.host);
+	http1_write_field(writer, STR("Via"), STR("1.1 sluice"));
+}
+
+/* 0 with the head in the arena, or the status to answer. */
+static uint16_t write_request_head(struct exchange *exchange, struct str *ret_head)
+{
+	const struct http_head *request = &exchange->request;
+	bool check_connection = http_head_find(request, HTTP_FIELD_CONNECTION) != NULL;
+	size_t room_bytes = head_size(exchange);
+	char *room = arena_alloc_bytes(&exchange->arena, room_bytes);
+	struct http1_writer writer;
+
+	if (!room)
+		return 503;
+	http1_write_init(&writer, room, room_bytes);
+	write_target(&writer, exchange);
+	http1_write_field(&writer, STR("Host"),
+			  request->host.len ? request->host
+					    : exchange->route->proxy.upstream->name);
+	for (unsigned int i = 0; i < request->field_count; i++) {
+		const struct http_field *field = &request->fields[i];
+
+		if (request_field_passes(request, field, check_connection))
+			http1_write_field(&writer, field->name, field->value);
+	}
+	if (request->framing == HTTP_FRAMING_CHUNKED)
+		http1_write_field(&writer, STR("Transfer-Encoding"), STR("chunked"));
+	else if (request->has_content_length)
+		http1_write_field_u64(&writer, STR("Content-Length"), request->content_length);
+	if (request->expect_continue && request->framing != HTTP_FRAMING_NONE)
+		http1_write_field(&writer, STR("Expect"), STR("100-continue"));
+	if (exchange->route->proxy.trailers)
+		http1_write_bytes(&writer, STR("TE: trailers\r\nConnection: TE\r\n"));
+	write_forwarding(&writer, exchange);
+	http1_write_end(&writer);
+	if (writer.invalid)
+		return 400;
+	if (writer.overflowed)
+		return 503;
+	*ret_head = str_make(room, (size_t)(writer.pos - room));
+	return 0;
+}
+
+static void request_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
+{
+	upstream_call_send(&exchange->proxy.call, data, buf);
+}
+
+/* Trailers pass only where the route asks for them, and never those that steer (HARDENING 5). */
+static unsigned int filter_trailers(struct exchange *exchange, const struct http_field *trailers,
+				    unsigned int count, struct http_field **ret_fields)
+{
+	struct http_field *fields;
+	unsigned int kept = 0;
+
+	if (!count || !exchange->route->proxy.trailers)
+		return 0;
+	fields = arena_new_array(&exchange->arena, struct http_field, count);
+	if (!fields)
+		return 0;
+	for (unsigned int i = 0; i < count; i++) {
+		if (http_field_allowed_in_trailer(&trailers[i]))
+			fields[kept++] = trailers[i];
+	}
+	*ret_fields = fields;
+	return kept;
+}
+
+static void request_end(struct exchange *exchange, const struct http_field *trailers,
+			unsigned int trailer_count)
+{
+	struct http_field *fields = NULL;
+	unsigned int count = filter_trailers(exchange, trailers, trailer_count, &fields);
+
+	upstream_call_send_end(&exchange->proxy.call, fields, count);
+}
+
+static void request_flush(struct exchange *exchange)
+{
+	upstream_call_flush(&exchange->proxy.call);
+}
+
+static bool request_blocked(const struct exchange *exchange)
+{
+	return upstream_call_queued(&exchange->proxy.call) > UPSTREAM_HIGH_WATER;
+}
+
+static void drained(struct exchange *exchange)
+{
+	upstream_call_resume(&exchange->proxy.call);
+}
+
+static void action_abort(struct exchange *exchange)
+{
+	upstream_call_abort(&exchange->proxy.call);
+}
+
+static const struct exchange_action proxy_action = {
+	.request_data = request_data,
+	.request_end = request_end,
+	.request_flush = request_flush,
+	.request_blocked = request_blocked,
+	.drained = drained,
+	.abort = action_abort,
+};
+
+/* ---- the response ---- */
+
+/* End-to-end fields. False: out of memory. */
+static bool filter_response(struct exchange *exchange, const struct http_head *head,
+			    struct exchange_response *response)
+{
+	bool check_connection = http_head_find(head, HTTP_FIELD_CONNECTION) != NULL;
+	struct http_field *fields =
+		arena_new_array(&exchange->arena, struct http_field, head->field_count + 1);
+	unsigned int count = 0;
+
+	if (!fields)
+		return false;
+	for (unsigned int i = 0; i < head->field_count; i++) {
+		const struct http_field *field = &head->fields[i];
+
+		if (field->id == HTTP_FIELD_CONTENT_LENGTH ||
+		    (http_field_kinds(field->id) & HTTP_FIELD_HOP) ||
+		    (check_connection && http_head_connection_lists(head, field->name)))
+			continue;
+		fields[count++] = *field;
+	}
+	response->status = head->status;
+	response->fields = fields;
+	response->field_count = count;
+	return true;
+}
+
+static void on_head(struct upstream_call *call, const struct http_head *head)
+{
+	struct exchange *exchange = call_exchange(call);
+	struct exchange_response response = {0};
+
+	if (!filter_response(exchange, head, &response)) {
+		exchange_fail(exchange, 502, "upstream's header is too large");
+		return;
+	}
+	if (head->status < 200) {
+		exchange->downstream->send_informational(exchange, &response);
+		return;
+	}
+	response.framing =
+		head->framing == HTTP_FRAMING_UNTIL_CLOSE ? HTTP_FRAMING_CHUNKED : head->framing;
+	response.content_length = head->content_length;
+	response.has_content_length = head->has_content_length;
+	exchange->status = head->status;
+	exchange->head_sent = true;
+	exchange->downstream->send_head(exchange, &response);
+}
+
+static void on_data(struct upstream_call *call, struct str data, struct recv_buf *buf)
+{
+	struct exchange *exchange = call_exchange(call);
+
+	exchange->bytes_out += data.len;
+	exchange->downstream->send_data(exchange, data, buf);
+	if (exchange->downstream->queued(exchange) > UPSTREAM_HIGH_WATER)
+		upstream_call_pause(call);
+}
+
+static void on_batch(struct upstream_call *call)
+{
+	struct exchange *exchange = call_exchange(call);
+
+	exchange->downstream->flush(exchange);
+}
+
+static void on_end(struct upstream_call *call, const struct http_field *trailers,
+		   unsigned int trailer_count)
+{
+	struct exchange *exchange = call_exchange(call);
+	struct http_field *fields = NULL;
+	unsigned int count = filter_trailers(exchange, trailers, trailer_count, &fields);
+
+	exchange->action = NULL;
+	exchange->response_done = true;
+	exchange->downstream->send_end(exchange, fields, count);
+	exchange->downstream->flush(exchange);
+}
+
+static void on_error(struct upstream_call *call, enum upstream_error error, const char *detail)
+{
+	struct exchange *exchange = call_exchange(call);
+
+	if (log_enabled(LOG_LEVEL_DEBUG)) {
+		char upstream[80];
+
+		log_debug("http", "upstream %s: %s%s%s",
+			  str_quote(call->upstream->name, upstream, sizeof(upstream)),
+			  upstream_error_text(error), detail ? ": " : "", detail ? detail : "");
+	}
+	exchange->action = NULL;
+	exchange_fail(exchange, upstream_error_status(error), upstream_error_text(error));
+}
+
+static void on_drained(struct upstream_call *call)
+{
+	struct exchange *exchange = call_exchange(call);
+
+	exchange->downstream->resume_request(exchange);
+}
+
+static const struct upstream_call_ops call_ops = {
+	.on_head = on_head,
+	.on_data = on_data,
+	.on_end = on_end,
+	.on_error = on_error,
+	.on_batch = on_batch,
+	.on_drained = on_drained,
+};
+
+void proxy_start(struct exchange *exchange)
+{
+	struct upstream_call *call = &exchange->proxy.call;
+	const struct route *route = exchange->route;
+	uint16_t status;
+
+	call->ops = &call_ops;
+	call->pools = exchange->worker->pools;
+	call->upstream = route->proxy.upstream;
+	call->arena = &exchange->arena;
+	call->framing = exchange->request.framing;
+	call->method_id = exchange->request.method_id;
+	call->response_timeout_ms = route->proxy.timeout_ms;
+	status = write_request_head(exchange, &call->head);
+	if (status) {
+		exchange_fail_close(exchange, status, "request cannot be forwarded");
+		return;
+	}
+	if (upstream_call_start(call) < 0) {
+		exchange_fail(exchange, upstream_error_status(call->failure),
+			      upstream_error_text(call->failure));
+		return;
+	}
+	exchange->action = &proxy_action;
+	if (exchange->request.framing == HTTP_FRAMING_NONE)
+		upstream_call_flush(call);
+	/* Else the downstream flushes when it has handed over what it has of the body. */
+}

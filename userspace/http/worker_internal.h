@@ -1,0 +1,69 @@
+/*
+ * worker_internal: what the files of http/ share of a worker. See http_worker.h for its life.
+ * Thread rule: the worker's thread; counters are read by others, relaxed.
+ */
+#ifndef SLUICE_HTTP_WORKER_INTERNAL_H
+#define SLUICE_HTTP_WORKER_INTERNAL_H
+
+#include "http/exchange.h"
+#include "http/http_worker.h"
+
+struct http_worker {
+	struct loop *loop;
+	unsigned int index;
+	struct worker_snapshot *config; /* the current one */
+	struct upstream_pools *pools;
+	struct send_segment_cache segments;
+
+	struct list connections; /* downstream */
+	struct exchange *free_exchanges;
+	unsigned int free_exchange_count;
+	void *free_downstreams; /* cache of http/downstream_http1.c */
+	unsigned int free_downstream_count;
+
+	bool draining;
+	bool pools_draining, pools_empty;
+	struct timer drain_timer;
+	void (*on_drained)(void *arg);
+	void *on_drained_arg;
+
+	uint64_t date_made_ms;
+	char date[32]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
+
+	atomic_uint_fast64_t counters[HTTP_COUNTER_COUNT];
+	atomic_uint_fast64_t connections_open;
+	atomic_uint_fast64_t exchanges_open;
+};
+
+static inline void worker_add(atomic_uint_fast64_t *cell, int64_t change)
+{
+	/* Single writer: no locked instruction is needed. */
+	atomic_store_explicit(cell,
+			      atomic_load_explicit(cell, memory_order_relaxed) + (uint64_t)change,
+			      memory_order_relaxed);
+}
+
+static inline void worker_count(struct http_worker *worker, enum http_counter counter)
+{
+	worker_add(&worker->counters[counter], 1);
+}
+
+/* Value of a Date field for now. */
+struct str worker_date(struct http_worker *worker);
+
+void worker_snapshot_ref(struct worker_snapshot *config);
+void worker_snapshot_unref(struct worker_snapshot *config);
+
+/* A connection of the worker is gone: perhaps the drain is over. */
+void worker_connection_gone(struct http_worker *worker);
+
+/* ---- http/downstream_http1.c ---- */
+
+/* Takes the socket over, or closes it. */
+void downstream_http1_accept(struct http_worker *worker, int fd);
+/* `link` is one of worker->connections. Closes it now when idle, else after its answer. */
+void downstream_http1_drain(struct list *link);
+void downstream_http1_abort(struct list *link);
+void downstream_http1_cache_free(struct http_worker *worker);
+
+#endif

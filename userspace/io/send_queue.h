@@ -1,0 +1,56 @@
+/*
+ * send_queue: what a stream still has to send, in order, without copying it.
+ *
+ *   push ──► [seg][seg][seg] ──► one sendmsg of up to 16 segments and 64 KiB at a time ──► stream
+ *
+ * A segment is a view with an optional recv_buf reference that keeps it alive, or up to
+ * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads). Static segments must live until
+ * they are sent or the queue is cleared. The bound on one send keeps its progress visible to
+ * timeouts: a reader slower than 64 KiB per idle timeout counts as stalled.
+ * Segments come from a per-worker cache. Thread rule: the loop's thread.
+ */
+#ifndef SLUICE_IO_SEND_QUEUE_H
+#define SLUICE_IO_SEND_QUEUE_H
+
+#include "io/stream.h"
+
+#define SEND_INLINE_MAX	   32
+#define SEND_AT_ONCE_BYTES (64u * 1024)
+
+struct send_segment;
+
+/* One per worker; shared by all its queues. */
+struct send_segment_cache {
+	struct send_segment *free;
+	unsigned int free_count;
+};
+void send_segment_cache_done(struct send_segment_cache *cache);
+
+struct send_queue {
+	struct send_segment_cache *cache;
+	struct send_segment *first, *last;
+	size_t bytes;		/* queued, those under way included */
+	unsigned int in_flight; /* segments of the send under way */
+	bool failed;		/* a push found no memory; stays */
+};
+
+void send_queue_init(struct send_queue *queue, struct send_segment_cache *cache);
+/* Releases every segment. Only when no send is under way or its stream was closed. */
+void send_queue_clear(struct send_queue *queue);
+
+/* Takes a reference on buf (when not NULL). Empty views are dropped. -ENOMEM sets `failed`. */
+int send_queue_push(struct send_queue *queue, struct str bytes, struct recv_buf *buf);
+/* Copies; at most SEND_INLINE_MAX bytes. */
+int send_queue_push_inline(struct send_queue *queue, struct str bytes);
+
+/* Starts a send unless one is under way or nothing is queued. 0 or a negative errno. */
+int send_queue_flush(struct send_queue *queue, struct stream *stream);
+/* From on_sent(): releases what was sent. */
+void send_queue_sent(struct send_queue *queue);
+
+static inline bool send_queue_is_empty(const struct send_queue *queue)
+{
+	return !queue->first;
+}
+
+#endif

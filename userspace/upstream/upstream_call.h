@@ -1,0 +1,125 @@
+/*
+ * upstream_call: one request to an upstream and its response, over a connection of the worker's
+ * pool. Proxying uses it, and whatever else asks a service for something.
+ *
+ *   start ──► [pick endpoint] ──► kept connection, or connect ──► head, body ──► response events
+ *
+ * The owner embeds the struct, fills the inputs and gets events until one of on_end or on_error, or
+ * until it calls upstream_call_abort(). No event comes from inside upstream_call_start(). The owner
+ * may abort from inside any event.
+ *
+ * A request that went out on a kept connection which died before the first byte of an answer is
+ * sent once more on a new connection, when its method is idempotent (RFC 9110 9.2.2) and none of
+ * its body has been taken from the owner. Errors made here (no descriptors, no memory) never count
+ * against the endpoint.
+ *
+ * Thread rule: the worker's thread.
+ */
+#ifndef SLUICE_UPSTREAM_UPSTREAM_CALL_H
+#define SLUICE_UPSTREAM_UPSTREAM_CALL_H
+
+#include "io/send_queue.h"
+#include "proto/http1/http1.h"
+#include "upstream/upstream.h"
+
+struct upstream_call;
+struct upstream_conn;
+struct upstream_pools;
+
+/* symbol, status for the client, text */
+#define UPSTREAM_ERRORS(X)                                                                         \
+	X(CONNECT, 502, "upstream refused the connection")                                         \
+	X(CONNECT_TIMEOUT, 504, "upstream did not accept in time")                                 \
+	X(RESET, 502, "upstream closed the connection")                                            \
+	X(TIMEOUT, 504, "upstream did not answer in time")                                         \
+	X(PROTOCOL, 502, "upstream broke the protocol")                                            \
+	X(HEAD_TOO_LARGE, 502, "upstream's header is too large")                                   \
+	X(LOCAL, 503, "no resources for an upstream connection")
+
+enum upstream_error {
+#define X(symbol, status, text) UPSTREAM_E_##symbol,
+	UPSTREAM_ERRORS(X)
+#undef X
+		UPSTREAM_ERROR_COUNT
+};
+
+const char *upstream_error_text(enum upstream_error error);
+uint16_t upstream_error_status(enum upstream_error error);
+
+struct upstream_call_ops {
+	/* Also for every 1xx but 101, which is a protocol error. Views live in call->arena. */
+	void (*on_head)(struct upstream_call *call, const struct http_head *head);
+	/* The view lies in buf; take a reference to keep it. */
+	void (*on_data)(struct upstream_call *call, struct str data, struct recv_buf *buf);
+	/* The response is complete; trailers live in call->arena. The call is over. */
+	void (*on_end)(struct upstream_call *call, const struct http_field *trailers,
+		       unsigned int trailer_count);
+	/* The call is over. `detail` says more for the log, or is NULL. */
+	void (*on_error)(struct upstream_call *call, enum upstream_error error, const char *detail);
+	/* Every event of one receive was given out, and the call goes on: time to flush. */
+	void (*on_batch)(struct upstream_call *call);
+	/* Request body was sent: less than the low-water mark is queued. */
+	void (*on_drained)(struct upstream_call *call);
+};
+
+struct upstream_call {
+	/* Inputs, valid until the call is over. */
+	const struct upstream_call_ops *ops;
+	struct upstream_pools *pools;
+	const struct upstream_conf *upstream;
+	struct arena *arena;	   /* response heads and trailers are copied into it */
+	struct str head;	   /* the whole request head, serialised */
+	enum http_framing framing; /* of the request body: NONE, LENGTH or CHUNKED */
+	enum http_method method_id;
+	uint64_t response_timeout_ms; /* 0: the upstream's */
+
+	/* Own. */
+	struct upstream_conn *conn; /* NULL when the call is over */
+	struct endpoint *endpoint;  /* chosen; one reference while conn != NULL */
+	bool reused;		    /* went out on a kept connection */
+	bool retried;
+	bool body_taken;   /* some request body was given to us */
+	bool request_done; /* the owner gave the end of the request */
+	bool head_done;	   /* the final response head was given out */
+	bool paused;
+	uint8_t informational_count;
+	enum upstream_error failure; /* of a failed start */
+};
+
+/* 0, or negative: call->failure says which and no event will come. */
+int upstream_call_start(struct upstream_call *call);
+/*
+ * Body bytes, framed by us, queued until upstream_call_flush() so that head, body and end leave in
+ * one send. buf (may be NULL for static bytes) is referenced until sent.
+ */
+void upstream_call_send(struct upstream_call *call, struct str data, struct recv_buf *buf);
+/* End of the request body; with framing NONE implied by start. Trailers only with CHUNKED. */
+void upstream_call_send_end(struct upstream_call *call, const struct http_field *trailers,
+			    unsigned int trailer_count);
+/* To be called after start and after each run of sends. */
+void upstream_call_flush(struct upstream_call *call);
+/* Bytes of the request that the kernel has not taken yet: above the high-water mark, stop. */
+size_t upstream_call_queued(const struct upstream_call *call);
+/* Back-pressure of the response. After pause, data already on its way may still come. */
+void upstream_call_pause(struct upstream_call *call);
+void upstream_call_resume(struct upstream_call *call);
+/* Ends the call without any event; the connection is closed. Harmless when the call is over. */
+void upstream_call_abort(struct upstream_call *call);
+
+#define UPSTREAM_HIGH_WATER (128u * 1024)
+#define UPSTREAM_LOW_WATER  (32u * 1024)
+
+/* ---- the worker's pools ---- */
+
+int upstream_pools_new(struct loop *loop, unsigned int worker_index,
+		       struct send_segment_cache *segments, struct upstream_pools **ret_pools);
+/* Closes what is idle, now and whenever a call ends from now on. on_empty comes once from the loop.
+ */
+void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *arg), void *arg);
+/* Only when drained. */
+void upstream_pools_free(struct upstream_pools *pools);
+/* Any thread. */
+unsigned int upstream_pools_connections(const struct upstream_pools *pools);
+uint64_t upstream_pools_retries(const struct upstream_pools *pools);
+
+#endif
