@@ -42,9 +42,10 @@ struct cli {
 	uint64_t timeout_ms;
 
 	struct buf out;
-	struct buf failure;   /* the sentence; empty while nothing failed */
-	json_t *failure_list; /* further lines of it, or NULL */
-	char absence[768];    /* why no daemon answers, once that is known */
+	struct buf failure;	 /* the sentence; empty while nothing failed */
+	json_t *failure_list;	 /* further lines of it, or NULL */
+	char absence[768];	 /* "no daemon answers on ...", once that is known */
+	char absence_reason[64]; /* "no such socket" */
 	int exit_status;
 };
 

@@ -70,6 +70,7 @@ int client_try(struct cli *cli, const char *method, const char *target, const js
 		p_debug(cli, "< %s", err.text);
 		(void)snprintf(cli->absence, sizeof(cli->absence), "no daemon answers on %s (%s)",
 			       cli->socket_path, err.text);
+		(void)snprintf(cli->absence_reason, sizeof(cli->absence_reason), "%.63s", err.text);
 		return -ENOTCONN;
 	}
 	if (error) {

@@ -72,8 +72,8 @@ void pinned_close(struct pinned *pins)
 void pinned_print_note(struct cli *cli)
 {
 	if (!cli->json)
-		p_text(cli, "No daemon is running: %s. This is what is pinned in %s.\n",
-		       cli->absence, cli->bpffs_dir);
+		p_text(cli, "No daemon is running (%s: %s); this is what is pinned in %s.\n",
+		       cli->socket_path, cli->absence_reason, cli->bpffs_dir);
 }
 
 const struct output_column interface_columns[] = {

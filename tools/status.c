@@ -8,10 +8,10 @@
 
 static int cell_daemon(const json_t *row, struct buf *out)
 {
-	int error = output_member(out, row, "version", OUTPUT_TEXT, "", "");
+	int error = output_member(out, row, "state", OUTPUT_TEXT, "", "");
 
 	if (!error)
-		error = output_member(out, row, "state", OUTPUT_TEXT, ", ", "");
+		error = output_member(out, row, "version", OUTPUT_TEXT, ", version ", "");
 	if (!error)
 		error = output_member(out, row, "pid", OUTPUT_TEXT, ", pid ", "");
 	if (!error)
