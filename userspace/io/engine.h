@@ -94,6 +94,7 @@ struct loop {
 	atomic_bool stop;
 	bool engine_is_open;
 	uint64_t trim_ms; /* when unused buffers were last looked for */
+	uint64_t told; /* callbacks of streams, acceptors and watches */
 	struct loop_stats stats;
 };
 
@@ -125,6 +126,7 @@ void stream_deliver_connected(struct stream *stream, int result);
 void stream_deliver_closed(struct stream *stream);
 void acceptor_deliver(struct acceptor *acceptor, int fd_or_error);
 void acceptor_deliver_stopped(struct acceptor *acceptor);
+void watch_deliver_ready(struct watch *watch, uint32_t poll_events);
 void watch_deliver_stopped(struct watch *watch);
 
 /* Puts it on the starved list until a buffer is free. */

@@ -356,7 +356,7 @@ static int epoll_watch_work(struct watch *watch)
 	}
 	if (watch->state & SOURCE_READY) {
 		watch->state &= ~(uint32_t)SOURCE_READY;
-		watch->on_ready(watch, watch->ready_events);
+		watch_deliver_ready(watch, watch->ready_events);
 	}
 	return 0;
 }

@@ -294,7 +294,7 @@ static void complete_watch(struct watch *watch, int result)
 	watch_queue_work(watch);
 	if (watch->state & SOURCE_STOPPING || result == -ECANCELED)
 		return;
-	watch->on_ready(watch, result < 0 ? POLLERR : (uint32_t)result);
+	watch_deliver_ready(watch, result < 0 ? POLLERR : (uint32_t)result);
 }
 
 /* ---- the turn ---- */

@@ -303,12 +303,10 @@ static int64_t wait_ms(const struct loop *loop, int timeout_ms)
 	return (int64_t)MIN(due_ms - now_ms, (uint64_t)timeout_ms);
 }
 
-int loop_run_once(struct loop *loop, int timeout_ms)
+static int turn(struct loop *loop, int timeout_ms)
 {
-	int result;
+	int result = loop->engine->wait(loop, wait_ms(loop, timeout_ms));
 
-	do_work(loop);
-	result = loop->engine->wait(loop, wait_ms(loop, timeout_ms));
 	if (result < 0)
 		return result;
 	loop->stats.turns++;
@@ -323,12 +321,23 @@ int loop_run_once(struct loop *loop, int timeout_ms)
 	return 0;
 }
 
+int loop_run_once(struct loop *loop, int timeout_ms)
+{
+	uint64_t told = loop->told;
+
+	do_work(loop);
+	/* Something has happened if that told somebody something. */
+	return turn(loop, loop->told == told ? timeout_ms : 0);
+}
+
 int loop_run(struct loop *loop)
 {
 	int result = 0;
 
-	while (result == 0 && !atomic_load(&loop->stop))
-		result = loop_run_once(loop, -1);
+	while (result == 0 && !atomic_load(&loop->stop)) {
+		do_work(loop);
+		result = turn(loop, -1);
+	}
 	atomic_store(&loop->stop, false);
 	return result;
 }
@@ -365,10 +374,17 @@ void watch_stop(struct watch *watch)
 	watch_queue_work(watch);
 }
 
+void watch_deliver_ready(struct watch *watch, uint32_t poll_events)
+{
+	watch->loop->told++;
+	watch->on_ready(watch, poll_events);
+}
+
 void watch_deliver_stopped(struct watch *watch)
 {
 	list_remove(&watch->link);
 	watch->state = 0;
+	watch->loop->told++;
 	if (watch->on_stopped)
 		watch->on_stopped(watch);
 }

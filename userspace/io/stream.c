@@ -213,12 +213,14 @@ void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result
 	} else if (stream->recv_mode == RECV_ONE) {
 		stream->recv_mode = RECV_OFF;
 	}
+	stream->loop->told++;
 	stream->ops->on_recv(stream, buf, result);
 }
 
 void stream_deliver_sent(struct stream *stream, int64_t result)
 {
 	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED);
+	stream->loop->told++;
 	stream->ops->on_sent(stream, result);
 }
 
@@ -230,6 +232,7 @@ void stream_deliver_connected(struct stream *stream, int result)
 		stream->recv_mode = RECV_OFF;
 	}
 	stream_queue_work(stream); /* receiving may have been asked for already */
+	stream->loop->told++;
 	stream->ops->on_connected(stream, result);
 }
 
@@ -242,6 +245,7 @@ void stream_deliver_closed(struct stream *stream)
 	stream->fd = -1;
 	stream->flags = 0;
 	loop->stats.streams_open--;
+	loop->told++;
 	if (stream->ops->on_closed)
 		stream->ops->on_closed(stream);
 }
@@ -325,6 +329,7 @@ void acceptor_fail(struct acceptor *acceptor, int error)
 
 void acceptor_deliver(struct acceptor *acceptor, int fd_or_error)
 {
+	acceptor->loop->told++;
 	acceptor->on_accept(acceptor, fd_or_error);
 }
 
@@ -332,6 +337,7 @@ void acceptor_deliver_stopped(struct acceptor *acceptor)
 {
 	list_remove(&acceptor->link);
 	acceptor->state = 0;
+	acceptor->loop->told++;
 	if (acceptor->on_stopped)
 		acceptor->on_stopped(acceptor);
 }
