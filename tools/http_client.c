@@ -239,8 +239,11 @@ static int read_head(struct call *call, struct buf *in, struct head *ret_head)
 
 		if (end) {
 			size_t head_len = (size_t)(end - bytes.ptr) + 4;
-			int error = parse_head(call, str_sub(bytes, 0, head_len), ret_head);
+			int error;
 
+			if (head_len > HTTP_HEAD_MAX)
+				return report_broken(call, "its head is too big");
+			error = parse_head(call, str_sub(bytes, 0, head_len), ret_head);
 			if (!error)
 				buf_consume(in, head_len);
 			return error;

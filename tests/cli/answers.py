@@ -1,0 +1,107 @@
+"""What the fake daemon answers when a test does not say otherwise."""
+
+EFFECTIVE = """version: 1
+node:
+  workers: 2
+routes:
+  - name: shop
+    match: { hosts: [ shop.example.com ], path: { prefix: / } }
+    proxy: { upstream: shop }
+"""
+
+STATUS = {
+    "version": "0.1.0", "pid": 4242, "uptime_s": 273900, "state": "ready", "user": "sluice",
+    "config": {"file": "/etc/sluice/sluice.yaml", "generation": 3,
+               "loaded_at": "2026-11-24T04:00:00Z", "last_error": None},
+    "io": {"engine": "io_uring", "reason": None},
+    "workers": [
+        {"id": 0, "cpu": 0, "connections": 12, "accepted": 1234567, "requests": 98765432},
+        {"id": 1, "cpu": 1, "connections": 9, "accepted": 1234001, "requests": 98700011},
+    ],
+    "steering": {"mode": "sk_lookup", "reason": None},
+    "dataplane": {"bpffs": "/sys/fs/bpf/sluice", "available": True, "reason": None,
+                  "interfaces": [{"name": "eth0", "mode": "native", "how": "bpf_link",
+                                  "program_id": 31, "adopted": True}]},
+    "counters": {"requests": 197465443, "responses_2xx": 190000000, "bad_requests": 17},
+    "listeners": [
+        {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"], "protocol": "http"}],
+    "privileges": {"capabilities": ["cap_bpf", "cap_net_admin", "cap_net_raw", "cap_perfmon"],
+                   "seccomp": True, "no_new_privs": True, "landlock": False},
+}
+
+DENY = {"entries": [
+    {"cidr": "203.0.113.0/24", "reason": "scanner", "expires_at": "2026-11-24T05:30:00Z",
+     "ttl_s": 5400, "origin": "config"},
+    {"cidr": "198.51.100.7/32", "reason": None, "expires_at": None, "ttl_s": None,
+     "origin": "cli"},
+    {"cidr": "2001:db8:bad::/48", "reason": "abuse", "expires_at": "2026-12-01T04:00:00Z",
+     "ttl_s": 604800, "origin": "cli"},
+]}
+
+ALLOW = {"entries": [
+    {"cidr": "198.51.100.0/24", "reason": "office", "expires_at": None, "ttl_s": None,
+     "origin": "config"},
+]}
+
+COUNTERS = {"reasons": [
+    {"name": "pass", "meaning": "IP packet that no list names", "packets": 18234567,
+     "bytes": 12884901888},
+    {"name": "allow", "meaning": "source is on the allow list", "packets": 1200, "bytes": 96000},
+    {"name": "deny", "meaning": "source is on the deny list", "packets": 45678, "bytes": 2740680},
+]}
+
+ROUTES = {"routes": [
+    {"name": "cart", "hosts": ["shop.example.com"], "path": {"kind": "prefix", "value": "/cart"},
+     "methods": ["GET", "POST"], "listeners": ["web"], "action": "proxy", "upstream": "cart",
+     "requests": 125000,
+     "responses": {"1xx": 0, "2xx": 124000, "3xx": 500, "4xx": 400, "5xx": 100, "none": 3},
+     "bytes_in": 5242880, "bytes_out": 734003200},
+    {"name": "health", "hosts": [], "path": {"kind": "exact", "value": "/healthz"}, "methods": [],
+     "listeners": [], "action": "respond", "requests": 17,
+     "responses": {"1xx": 0, "2xx": 17, "3xx": 0, "4xx": 0, "5xx": 0, "none": 0},
+     "bytes_in": 0, "bytes_out": 51},
+]}
+
+UPSTREAMS = {"upstreams": [
+    {"name": "cart", "balance": "round-robin", "endpoints": [
+        {"address": "10.0.1.1:8080", "weight": 1, "connections": {"open": 4, "idle": 3},
+         "requests": 62500, "responses_2xx": 62000, "responses_3xx": 250, "responses_4xx": 200,
+         "responses_5xx": 50, "connects": 12, "connect_failures": 0, "reuses": 62488, "resets": 1,
+         "protocol_errors": 0, "timeouts": 0},
+        {"address": "10.0.1.2:8080", "weight": 2, "connections": {"open": 0, "idle": 0},
+         "requests": 125000, "responses_2xx": 0, "responses_3xx": 0, "responses_4xx": 0,
+         "responses_5xx": 0, "connects": 0, "connect_failures": 2, "reuses": 0, "resets": 0,
+         "protocol_errors": 0, "timeouts": 1},
+    ]},
+    {"name": "search", "balance": "round-robin", "endpoints": [
+        {"address": "unix:/run/search.sock", "weight": 1, "connections": {"open": 1, "idle": 1},
+         "requests": 9, "responses_2xx": 9, "responses_3xx": 0, "responses_4xx": 0,
+         "responses_5xx": 0, "connects": 1, "connect_failures": 0, "reuses": 8, "resets": 0,
+         "protocol_errors": 0, "timeouts": 0},
+    ]},
+]}
+
+CONFIG = {"file": "/etc/sluice/sluice.yaml", "generation": 3, "loaded_at": "2026-11-24T04:00:00Z",
+          "effective": EFFECTIVE}
+
+VERSION = {"version": "0.1.0", "abi_version": 1, "kernel": "6.18.44"}
+
+ADDED = {"cidr": "203.0.113.0/24", "reason": "scanner", "expires_at": "2026-11-24T05:00:00Z",
+         "ttl_s": 3600, "origin": "cli"}
+
+ANSWERS = {
+    ("GET", "/v1/version"): VERSION,
+    ("GET", "/v1/status"): STATUS,
+    ("GET", "/v1/deny"): DENY,
+    ("GET", "/v1/allow"): ALLOW,
+    ("POST", "/v1/deny"): ADDED,
+    ("POST", "/v1/allow"): ADDED,
+    ("DELETE", "/v1/deny"): {"removed": "203.0.113.0/24"},
+    ("DELETE", "/v1/allow"): {"removed": "203.0.113.0/24"},
+    ("GET", "/v1/counters"): COUNTERS,
+    ("GET", "/v1/routes"): ROUTES,
+    ("GET", "/v1/upstreams"): UPSTREAMS,
+    ("GET", "/v1/config"): CONFIG,
+    ("POST", "/v1/config/reload"): {"generation": 4},
+    ("POST", "/v1/config/check"): {"generation": 3},
+}
