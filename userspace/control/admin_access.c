@@ -1,0 +1,238 @@
+/* GET, POST, DELETE /v1/deny and /v1/allow */
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "conf/field.h"
+#include "control/admin_api.h"
+#include "kern/access_list.h"
+
+static const char *list_name(enum access_list_kind kind)
+{
+	return kind == ACCESS_DENY ? "deny" : "allow";
+}
+
+static bool has_dataplane(const struct daemon *daemon, struct admin_response *response)
+{
+	if (!daemon->dataplane)
+		admin_fail(response, 503, "no kernel dataplane: %s", daemon->dataplane_reason);
+	return daemon->dataplane;
+}
+
+static void write_entry(struct json_writer *json, const struct access_entry *entry)
+{
+	uint64_t now_ms = clock_wall_ms();
+	char cidr[ADDR_TEXT_MAX];
+
+	json_open_object(json, NULL);
+	json_cstring(json, "cidr", ip_prefix_format(&entry->prefix, cidr, sizeof(cidr)));
+	json_cstring(json, "reason", entry->reason[0] ? entry->reason : NULL);
+	admin_json_time(json, "expires_at", entry->expires_wall_ms);
+	if (entry->expires_wall_ms)
+		json_u64(json, "ttl_s",
+			 entry->expires_wall_ms > now_ms
+				 ? (entry->expires_wall_ms - now_ms + 999) / 1000
+				 : 0);
+	else
+		json_nil(json, "ttl_s");
+	json_cstring(json, "origin", entry->origin == ACCESS_FROM_CONFIG ? "config" : "cli");
+	json_close_object(json);
+}
+
+static int visit_entry(const struct access_entry *entry, void *arg)
+{
+	write_entry(arg, entry);
+	return 0;
+}
+
+static void get_list(struct daemon *daemon, enum access_list_kind kind,
+		     struct admin_response *response)
+{
+	struct json_writer json;
+	int r;
+
+	if (!has_dataplane(daemon, response))
+		return;
+	json_init(&json, &response->body, false);
+	json_open_object(&json, NULL);
+	json_open_array(&json, "entries");
+	r = access_list_walk(daemon->dataplane, kind, visit_entry, &json);
+	if (r) {
+		admin_fail(response, 500, "cannot read the %s list: %s", list_name(kind),
+			   strerror(-r));
+		return;
+	}
+	json_close_array(&json);
+	json_close_object(&json);
+	admin_finish(response, &json);
+}
+
+/* False with the answer written when it did not work. */
+static bool save_overlay(struct daemon *daemon, struct admin_response *response)
+{
+	struct error err = {0};
+
+	if (!access_overlay_save(daemon->dataplane, daemon->snapshot->node.state_dir.ptr, &err))
+		return true;
+	admin_fail(response, 500, "in force now, but lost with the next boot: %s", err.text);
+	return false;
+}
+
+static bool read_reason(const char *reason, struct access_entry *entry,
+			struct admin_response *response)
+{
+	if (!reason)
+		return true;
+	if (strlen(reason) >= sizeof(entry->reason)) {
+		admin_fail(response, 400, "reason: at most %zu bytes", sizeof(entry->reason) - 1);
+		return false;
+	}
+	for (const char *byte = reason; *byte; byte++)
+		if ((unsigned char)*byte < ' ' || *byte == 127) {
+			admin_fail(response, 400, "reason: no control characters");
+			return false;
+		}
+	(void)snprintf(entry->reason, sizeof(entry->reason), "%s", reason);
+	return true;
+}
+
+static bool read_ttl(const char *ttl, struct access_entry *entry, struct admin_response *response)
+{
+	char quoted[128];
+	uint64_t ttl_ms;
+
+	if (!ttl)
+		return true;
+	/* A century is for ever; larger ones would run over in sums with the time of day. */
+	if (units_parse_duration_ms(str_from_cstr(ttl), &ttl_ms) || !ttl_ms ||
+	    ttl_ms > 100ULL * 365 * 24 * 3600 * 1000) {
+		admin_fail(response, 400, "ttl: %s is no duration such as 90s, 10m, 24h or 7d",
+			   str_quote(str_from_cstr(ttl), quoted, sizeof(quoted)));
+		return false;
+	}
+	entry->expires_wall_ms = clock_wall_ms() + ttl_ms;
+	return true;
+}
+
+static bool read_entry(const struct admin_request *request, struct access_entry *entry,
+		       struct admin_response *response)
+{
+	static const char *const names[] = {"cidr", "reason", "ttl"};
+	const char *values[ARRAY_SIZE(names)];
+	struct error err = {0};
+	json_t *object;
+	bool good = false;
+
+	if (admin_read_strings(request, response, names, ARRAY_SIZE(names), values, &object))
+		return false;
+	if (!values[0])
+		admin_fail(response, 400, "cidr is missing");
+	else if (ip_prefix_parse(str_from_cstr(values[0]), &entry->prefix, &err))
+		admin_fail(response, 400, "cidr: %s", err.text);
+	else
+		good = read_reason(values[1], entry, response) &&
+		       read_ttl(values[2], entry, response);
+	json_decref(object);
+	return good;
+}
+
+static void post_entry(struct daemon *daemon, enum access_list_kind kind,
+		       const struct admin_request *request, struct admin_response *response)
+{
+	struct access_entry entry = {.origin = ACCESS_FROM_CLI};
+	struct error err = {0};
+	struct json_writer json;
+	char cidr[ADDR_TEXT_MAX];
+	int r;
+
+	if (!has_dataplane(daemon, response) || !read_entry(request, &entry, response))
+		return;
+	r = access_list_add(daemon->dataplane, kind, &entry, &err);
+	if (r) {
+		admin_fail(response, r == -ENOSPC ? 503 : 500, "%s", err.text);
+		return;
+	}
+	log_info("control", "%s: added %s", list_name(kind),
+		 ip_prefix_format(&entry.prefix, cidr, sizeof(cidr)));
+	if (!save_overlay(daemon, response))
+		return;
+	json_init(&json, &response->body, false);
+	write_entry(&json, &entry);
+	admin_finish(response, &json);
+}
+
+static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
+			 const struct admin_request *request, struct admin_response *response)
+{
+	char text[ADDR_TEXT_MAX], cidr[ADDR_TEXT_MAX];
+	struct error err = {0};
+	struct ip_prefix prefix;
+	struct json_writer json;
+	int r;
+
+	if (!has_dataplane(daemon, response))
+		return;
+	r = admin_query_get(request->query, "cidr", text, sizeof(text));
+	if (r) {
+		admin_fail(response, 400, "the query must be ?cidr=ADDRESS%%2FLENGTH");
+		return;
+	}
+	if (ip_prefix_parse(str_from_cstr(text), &prefix, &err)) {
+		admin_fail(response, 400, "cidr: %s", err.text);
+		return;
+	}
+	(void)ip_prefix_format(&prefix, cidr, sizeof(cidr));
+	r = access_list_remove(daemon->dataplane, kind, &prefix, &err);
+	if (r) {
+		if (r == -ENOENT)
+			admin_fail(response, 404, "%s is not on the %s list", cidr,
+				   list_name(kind));
+		else
+			admin_fail(response, 500, "%s", err.text);
+		return;
+	}
+	log_info("control", "%s: removed %s", list_name(kind), cidr);
+	if (!save_overlay(daemon, response))
+		return;
+	json_init(&json, &response->body, false);
+	json_open_object(&json, NULL);
+	json_cstring(&json, "removed", cidr);
+	json_close_object(&json);
+	admin_finish(response, &json);
+}
+
+void admin_get_deny(struct daemon *daemon, const struct admin_request *request,
+		    struct admin_response *response)
+{
+	get_list(daemon, ACCESS_DENY, response);
+}
+
+void admin_post_deny(struct daemon *daemon, const struct admin_request *request,
+		     struct admin_response *response)
+{
+	post_entry(daemon, ACCESS_DENY, request, response);
+}
+
+void admin_delete_deny(struct daemon *daemon, const struct admin_request *request,
+		       struct admin_response *response)
+{
+	delete_entry(daemon, ACCESS_DENY, request, response);
+}
+
+void admin_get_allow(struct daemon *daemon, const struct admin_request *request,
+		     struct admin_response *response)
+{
+	get_list(daemon, ACCESS_ALLOW, response);
+}
+
+void admin_post_allow(struct daemon *daemon, const struct admin_request *request,
+		      struct admin_response *response)
+{
+	post_entry(daemon, ACCESS_ALLOW, request, response);
+}
+
+void admin_delete_allow(struct daemon *daemon, const struct admin_request *request,
+			struct admin_response *response)
+{
+	delete_entry(daemon, ACCESS_ALLOW, request, response);
+}

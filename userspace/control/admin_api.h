@@ -1,0 +1,63 @@
+/*
+ * admin_api: requests and answers of the admin API, apart from sockets.
+ *
+ * A handler gets a whole request and fills the response: one JSON document. Handlers are in
+ * admin_status.c, admin_access.c, admin_http.c and admin_config.c; the table is in admin_api.c.
+ * Thread rule: the control thread.
+ */
+#ifndef SLUICE_CONTROL_ADMIN_API_H
+#define SLUICE_CONTROL_ADMIN_API_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "control/daemon.h"
+
+struct admin_request {
+	struct str method;
+	struct str path;  /* without query */
+	struct str query; /* behind the "?", undecoded */
+	struct str body;
+};
+
+struct admin_response {
+	uint16_t status;
+	struct buf body;
+	const char *allow; /* with 405 */
+};
+
+void admin_response_init(struct admin_response *response);
+void admin_response_done(struct admin_response *response);
+
+/* Finds and runs the handler: always leaves a status and a document. */
+void admin_dispatch(struct daemon *daemon, const struct admin_request *request,
+		    struct admin_response *response);
+
+/* For handlers: {"error": "..."} in place of whatever was written. */
+void admin_fail(struct admin_response *response, uint16_t status, const char *fmt, ...)
+	PRINTF_LIKE(3, 4);
+/* Ends the document and sets 200; 500 when it could not be written. */
+void admin_finish(struct admin_response *response, struct json_writer *json);
+/* The percent-decoded value of a query parameter: 0, -ENOENT or -EINVAL. */
+int admin_query_get(struct str query, const char *name, char *buf, size_t buf_len);
+/*
+ * The body as a JSON object whose members are strings with names from the list: 0 with values in
+ * the same order (NULL where absent; they live as long as *ret_object, which the caller
+ * json_decref()s), or -EINVAL with the 400 already written.
+ */
+int admin_read_strings(const struct admin_request *request, struct admin_response *response,
+		       const char *const *names, unsigned int count, const char **ret_values,
+		       json_t **ret_object);
+/* "2026-01-31T12:00:00Z", UTC, or null for 0. */
+void admin_json_time(struct json_writer *json, const char *key, uint64_t wall_ms);
+
+typedef void admin_handler(struct daemon *daemon, const struct admin_request *request,
+			   struct admin_response *response);
+admin_handler admin_get_version, admin_get_status, admin_get_counters;
+admin_handler admin_get_deny, admin_post_deny, admin_delete_deny;
+admin_handler admin_get_allow, admin_post_allow, admin_delete_allow;
+admin_handler admin_get_routes, admin_get_upstreams;
+admin_handler admin_get_config, admin_post_reload, admin_post_check;
+
+#endif

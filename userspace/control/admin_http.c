@@ -1,0 +1,161 @@
+/* GET /v1/routes and /v1/upstreams */
+#include "control/admin_api.h"
+
+static void write_strings(struct json_writer *json, const char *key, const struct str *values,
+			  unsigned int count)
+{
+	json_open_array(json, key);
+	for (unsigned int i = 0; i < count; i++)
+		json_str(json, NULL, values[i]);
+	json_close_array(json);
+}
+
+static void write_methods(struct json_writer *json, const struct route *route)
+{
+	static const struct {
+		enum http_method method;
+		const char *name;
+	} names[] = {
+		{HTTP_METHOD_GET, "GET"},	  {HTTP_METHOD_HEAD, "HEAD"},
+		{HTTP_METHOD_POST, "POST"},	  {HTTP_METHOD_PUT, "PUT"},
+		{HTTP_METHOD_DELETE, "DELETE"},	  {HTTP_METHOD_OPTIONS, "OPTIONS"},
+		{HTTP_METHOD_PATCH, "PATCH"},	  {HTTP_METHOD_TRACE, "TRACE"},
+		{HTTP_METHOD_CONNECT, "CONNECT"},
+	};
+
+	json_open_array(json, "methods");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (route->methods & 1u << names[i].method)
+			json_cstring(json, NULL, names[i].name);
+	for (unsigned int i = 0; i < route->other_method_count; i++)
+		json_str(json, NULL, route->other_methods[i]);
+	json_close_array(json);
+}
+
+static void write_string_or_null(struct json_writer *json, const char *key, struct str value)
+{
+	if (value.ptr)
+		json_str(json, key, value);
+	else
+		json_nil(json, key);
+}
+
+static void write_action(struct json_writer *json, const struct route *route)
+{
+	switch (route->action) {
+	case ROUTE_PROXY:
+		json_cstring(json, "action", "proxy");
+		json_str(json, "upstream", route->proxy.upstream->name);
+		break;
+	case ROUTE_REDIRECT:
+		json_cstring(json, "action", "redirect");
+		json_open_object(json, "redirect");
+		json_u64(json, "status", route->redirect.status);
+		write_string_or_null(json, "scheme", route->redirect.scheme);
+		write_string_or_null(json, "host", route->redirect.host);
+		write_string_or_null(json, "path", route->redirect.path);
+		if (route->redirect.port)
+			json_u64(json, "port", route->redirect.port);
+		else
+			json_nil(json, "port");
+		json_close_object(json);
+		break;
+	case ROUTE_RESPOND:
+		json_cstring(json, "action", "respond");
+		json_open_object(json, "respond");
+		json_u64(json, "status", route->respond.status);
+		json_close_object(json);
+		break;
+	}
+}
+
+static void write_stats(struct json_writer *json, const struct route *route)
+{
+	static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
+	struct route_row sum = route_stats_sum(route->stats);
+
+	json_u64(json, "requests", sum.requests);
+	json_open_object(json, "responses");
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
+		json_u64(json, classes[i], sum.responses[i]);
+	json_close_object(json);
+	json_u64(json, "bytes_in", sum.bytes_in);
+	json_u64(json, "bytes_out", sum.bytes_out);
+}
+
+void admin_get_routes(struct daemon *daemon, const struct admin_request *request,
+		      struct admin_response *response)
+{
+	const struct snapshot *snapshot = daemon->snapshot;
+	struct json_writer json;
+
+	json_init(&json, &response->body, false);
+	json_open_object(&json, NULL);
+	json_open_array(&json, "routes");
+	for (unsigned int i = 0; i < snapshot->route_count; i++) {
+		const struct route *route = &snapshot->routes[i];
+
+		json_open_object(&json, NULL);
+		json_str(&json, "name", route->name);
+		write_strings(&json, "hosts", route->hosts, route->host_count);
+		json_open_object(&json, "path");
+		json_cstring(&json, "kind",
+			     route->path_kind == ROUTE_PATH_EXACT ? "exact" : "prefix");
+		json_str(&json, "value", route->path);
+		json_close_object(&json);
+		write_methods(&json, route);
+		write_strings(&json, "listeners", route->listeners, route->listener_count);
+		write_action(&json, route);
+		if (route->stats)
+			write_stats(&json, route);
+		json_close_object(&json);
+	}
+	json_close_array(&json);
+	json_close_object(&json);
+	admin_finish(response, &json);
+}
+
+static void write_endpoint(struct json_writer *json, const struct endpoint_conf *conf)
+{
+	const struct endpoint *endpoint = conf->endpoint;
+
+	json_open_object(json, NULL);
+	json_str(json, "address", conf->address);
+	json_u64(json, "weight", conf->weight);
+	if (endpoint) {
+		json_open_object(json, "connections");
+		json_i64(json, "open", endpoint_connections_open(endpoint));
+		json_i64(json, "idle", endpoint_connections_idle(endpoint));
+		json_close_object(json);
+		for (unsigned int i = 0; i < ENDPOINT_COUNTER_COUNT; i++)
+			json_u64(json, endpoint_counter_name((enum endpoint_counter)i),
+				 endpoint_counter_sum(endpoint, (enum endpoint_counter)i));
+	}
+	json_close_object(json);
+}
+
+void admin_get_upstreams(struct daemon *daemon, const struct admin_request *request,
+			 struct admin_response *response)
+{
+	const struct snapshot *snapshot = daemon->snapshot;
+	struct json_writer json;
+
+	json_init(&json, &response->body, false);
+	json_open_object(&json, NULL);
+	json_open_array(&json, "upstreams");
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
+		const struct upstream_conf *upstream = &snapshot->upstreams[i];
+
+		json_open_object(&json, NULL);
+		json_str(&json, "name", upstream->name);
+		json_cstring(&json, "balance", "round-robin");
+		json_open_array(&json, "endpoints");
+		for (unsigned int j = 0; j < upstream->endpoint_count; j++)
+			write_endpoint(&json, &upstream->endpoints[j]);
+		json_close_array(&json);
+		json_close_object(&json);
+	}
+	json_close_array(&json);
+	json_close_object(&json);
+	admin_finish(response, &json);
+}
