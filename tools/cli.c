@@ -142,11 +142,17 @@ static void print_failure_text(struct cli *cli)
 	(void)buf_append(&text, STR("\n"));
 	json_array_foreach(cli->failure_list, index, line)
 	{
+		struct str value = str_make(json_string_value(line), json_string_length(line));
+
+		/* The first one usually is the sentence that stands there already. */
+		if (str_eq(value, buf_str(&cli->failure)))
+			continue;
 		(void)buf_append(&text, STR("  "));
-		(void)output_escape(
-			&text, str_make(json_string_value(line), json_string_length(line)), false);
+		(void)output_escape(&text, value, false);
 		(void)buf_append(&text, STR("\n"));
 	}
+	if (cli->hint)
+		(void)buf_printf(&text, "%s\n", cli->hint);
 	(void)fwrite(buf_str(&text).ptr, 1, text.len, stderr);
 }
 

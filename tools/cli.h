@@ -43,6 +43,7 @@ struct cli {
 
 	struct buf out;
 	struct buf failure;	 /* the sentence; empty while nothing failed */
+	const char *hint;	 /* a line after the error's text, not in JSON; NULL: none */
 	json_t *failure_list;	 /* further lines of it, or NULL */
 	char absence[768];	 /* "no daemon answers on ...", once that is known */
 	char absence_reason[64]; /* "no such socket" */

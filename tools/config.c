@@ -3,23 +3,16 @@
 #include <limits.h>
 #include <stdlib.h>
 
-#include "tools/check.h"
+#include "tools/offline_check.h"
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
 
-static int cell_head(const json_t *row, struct buf *out)
-{
-	int error = output_member(out, row, "file", OUTPUT_TEXT, "", "");
-
-	if (!error)
-		error = output_member(out, row, "generation", OUTPUT_COUNT, ", generation ", "");
-	return error ? error : output_member(out, row, "loaded_at", OUTPUT_TEXT, ", loaded ", "");
-}
-
-/* A comment in front, so that the text is still a configuration file. */
+/* Comments in front, so that the text is still a configuration file. */
 static const struct output_column head[] = {
-	{"#", NULL, OUTPUT_CELL, cell_head},
+	{"# file", "file", OUTPUT_TEXT, NULL},
+	{"# generation", "generation", OUTPUT_COUNT, NULL},
+	{"# loaded", "loaded_at", OUTPUT_TEXT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 static const struct output_section sections[] = {
@@ -42,6 +35,8 @@ static int reload(struct cli *cli, struct args *args)
 
 	if (!error)
 		error = client_call(cli, "POST", "/v1/config/reload", NULL, &doc);
+	if (error == -EREMOTEIO)
+		cli->hint = "The configuration that was in force stays in force.";
 	if (error)
 		return error;
 	if (!json_is_integer(json_object_get(doc, "generation")))
@@ -55,23 +50,23 @@ static int reload(struct cli *cli, struct args *args)
 	return 0;
 }
 
-static int print_valid(struct cli *cli, const char *file, bool daemon)
+static int print_valid(struct cli *cli, const char *file, bool daemon, json_t *notes)
 {
+	static const struct output_section note_section = {.kind = OUTPUT_LINES, .path = "notes"};
+	static const struct output_view note_view = {&note_section, 1};
 	_cleanup_json_ json_t *doc = NULL;
 	char quoted[512];
 
-	if (!cli->json) {
-		if (file)
-			p_text(cli, "%s is valid.\n",
-			       str_quote(str_from_cstr(file), quoted, sizeof(quoted)));
-		else
-			p_text(cli, "The configuration file is valid.\n");
-		return 0;
-	}
 	doc = json_pack("{s:b, s:o, s:b}", "valid", 1, "file",
 			file ? document_text(str_from_cstr(file)) : document_null(), "daemon",
 			(int)daemon);
-	return !doc || output_document(cli, doc) ? p_out_of_memory(cli) : 0;
+	if (!doc || (notes && json_object_set(doc, "notes", notes)))
+		return p_out_of_memory(cli);
+	if (!cli->json)
+		p_text(cli, "%s is valid.\n",
+		       file ? str_quote(str_from_cstr(file), quoted, sizeof(quoted))
+			    : "The configuration file");
+	return output_print(cli, doc, &note_view);
 }
 
 /* The daemon has another working directory: it gets the whole path. */
@@ -94,6 +89,7 @@ static int check(struct cli *cli, struct args *args)
 	const struct arg_key keys[] = {{"file", "FILE", &file}, {NULL, NULL, NULL}};
 	_cleanup_json_ json_t *request = json_object();
 	_cleanup_json_ json_t *answer = NULL;
+	_cleanup_json_ json_t *notes = NULL;
 	_cleanup_free_ char *path = NULL;
 	json_t *path_text;
 	bool daemon = true;
@@ -123,9 +119,9 @@ static int check(struct cli *cli, struct args *args)
 				"check file FILE",
 				cli->absence);
 		daemon = false;
-		error = check_run(cli, file);
+		error = offline_check_run(cli, file, &notes);
 	}
-	return error ? error : print_valid(cli, path, daemon);
+	return error ? error : print_valid(cli, path, daemon, notes);
 }
 
 const struct object object_config = {

@@ -13,6 +13,9 @@
 #include "tools/output.h"
 #include "tools/pinned.h"
 
+/* A century: for ever, and far from what sums with the time of day cannot hold. */
+#define TTL_MS_MAX (100ULL * 365 * 24 * 3600 * 1000)
+
 struct list_kind {
 	const char *name; /* object and last part of the target */
 	const char *done; /* "denied" */
@@ -93,16 +96,14 @@ static int read_reason(struct cli *cli, const char *text)
 static int read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
 {
 	char quoted[80];
-	uint64_t ms, end;
+	uint64_t ms;
 	int error = duration_parse_ms(text, &ms);
 
 	str_quote(str_from_cstr(text), quoted, sizeof(quoted));
 	if (error == -EINVAL)
 		return p_usage(cli, "ttl %s is not a duration; write it as 90s, 10m, 24h or 7d",
 			       quoted);
-	/* Times are written with four digits for the year, which is enough for an entry. */
-	if (error || __builtin_add_overflow(clock_wall_ms(), ms, &end) ||
-	    end / 1000 > 253402300799ULL)
+	if (error || ms > TTL_MS_MAX)
 		return p_usage(cli, "ttl %s is too long; leave it out for an entry without an end",
 			       quoted);
 	if (ms == 0)
@@ -373,7 +374,7 @@ static int delete_pinned(struct cli *cli, const struct ip_prefix *prefix, const 
 		return error;
 	error = access_list_remove(pins.dataplane, list->kind, prefix, &err);
 	if (error == -ENOENT)
-		return p_err(cli, error, "%s is not in the %s list", cidr, list->name);
+		return p_err(cli, error, "%s is not on the %s list", cidr, list->name);
 	if (error)
 		return p_err(cli, error, "%s", err.text);
 	return save_overlay(cli, pins.dataplane);
@@ -421,7 +422,7 @@ static int delete (struct cli *cli, struct args *args, const struct list_kind *l
 		return p_out_of_memory(cli);
 	if (cli->json)
 		return output_document(cli, answer) ? p_out_of_memory(cli) : 0;
-	p_text(cli, "%s is no longer in the %s list.\n", cidr, list->name);
+	p_text(cli, "%s is no longer on the %s list.\n", cidr, list->name);
 	if (!daemon)
 		p_text(cli,
 		       "No daemon is running: written to %s and kept in %s for the next start.\n",

@@ -320,6 +320,23 @@ static int print_verbatim(struct buf *out, const json_t *value)
 	return error;
 }
 
+static int print_lines(struct buf *out, const json_t *lines)
+{
+	size_t index;
+	json_t *line;
+	int error;
+
+	json_array_foreach((json_t *)lines, index, line)
+	{
+		error = write_value(out, line);
+		if (!error)
+			error = buf_append(out, STR("\n"));
+		if (error)
+			return error;
+	}
+	return 0;
+}
+
 static bool fits_kind(const json_t *value, enum output_kind kind)
 {
 	size_t index;
@@ -331,6 +348,8 @@ static bool fits_kind(const json_t *value, enum output_kind kind)
 		return json_is_object(value);
 	case OUTPUT_VERBATIM:
 		return json_is_string(value);
+	case OUTPUT_LINES:
+		return json_is_array(value);
 	default:
 		if (!json_is_array(value))
 			return false;
@@ -354,6 +373,8 @@ static int print_section(struct buf *out, const json_t *value, const struct outp
 		return print_table(out, value, section->columns);
 	case OUTPUT_MEMBERS:
 		return print_members(out, value);
+	case OUTPUT_LINES:
+		return print_lines(out, value);
 	case OUTPUT_VERBATIM:
 		return print_verbatim(out, value);
 	}
@@ -362,7 +383,7 @@ static int print_section(struct buf *out, const json_t *value, const struct outp
 
 static bool is_empty(const json_t *value, enum output_kind kind)
 {
-	if (kind == OUTPUT_TABLE || kind == OUTPUT_RECORDS)
+	if (kind == OUTPUT_TABLE || kind == OUTPUT_RECORDS || kind == OUTPUT_LINES)
 		return json_array_size(value) == 0;
 	return kind == OUTPUT_MEMBERS && json_object_size(value) == 0;
 }

@@ -39,6 +39,7 @@ enum output_kind {
 	OUTPUT_RECORDS,	 /* one record per element, an empty line between them */
 	OUTPUT_TABLE,	 /* a line per element under a head; absent values are "-" */
 	OUTPUT_MEMBERS,	 /* an object's numbers, a line each, sorted as they come */
+	OUTPUT_LINES,	 /* a list of strings, a line each */
 	OUTPUT_VERBATIM, /* a text of many lines, as it is */
 };
 

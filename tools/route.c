@@ -19,26 +19,32 @@ static int cell_methods(const json_t *row, struct buf *out)
 	return error || out->len > before ? error : buf_append(out, STR("any"));
 }
 
-/* "/cart/" and all below it is written "/cart*", an exact path as it is. */
 static int cell_path(const json_t *row, struct buf *out)
 {
-	const char *kind = document_string(row, "path.kind");
-	bool prefix = kind && !strcmp(kind, "prefix");
+	int error = output_member(out, row, "path.kind", OUTPUT_TEXT, "", " ");
 
-	return output_member(out, row, "path.value", OUTPUT_TEXT, "", prefix ? " ..." : "");
+	return error ? error : output_member(out, row, "path.value", OUTPUT_TEXT, "", "");
 }
 
 static int cell_action(const json_t *row, struct buf *out)
 {
-	int error = output_member(out, row, "action", OUTPUT_TEXT, "", "");
+	static const struct {
+		const char *path, *before;
+	} parts[] = {
+		{"action", ""},
+		{"upstream", " to "},
+		{"respond.status", " "},
+		{"redirect.status", " "},
+		{"redirect.scheme", ", scheme "},
+		{"redirect.host", ", host "},
+		{"redirect.port", ", port "},
+		{"redirect.path", ", path "},
+	};
+	int error = 0;
 
-	if (!error)
-		error = output_member(out, row, "upstream", OUTPUT_TEXT, " to ", "");
-	if (!error)
-		error = output_member(out, row, "redirect.status", OUTPUT_TEXT, " with ", "");
-	if (!error)
-		error = output_member(out, row, "redirect.scheme", OUTPUT_TEXT, " to ", "");
-	return error ? error : output_member(out, row, "respond.status", OUTPUT_TEXT, " with ", "");
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++)
+		error = output_member(out, row, parts[i].path, OUTPUT_TEXT, parts[i].before, "");
+	return error;
 }
 
 static const struct output_column list_columns[] = {
@@ -60,8 +66,7 @@ static const struct output_column list_columns[] = {
 static const struct output_column one_columns[] = {
 	{"route", "name", OUTPUT_TEXT, NULL},
 	{"hosts", NULL, OUTPUT_CELL, cell_hosts},
-	{"path", "path.value", OUTPUT_TEXT, NULL},
-	{"path match", "path.kind", OUTPUT_TEXT, NULL},
+	{"path", NULL, OUTPUT_CELL, cell_path},
 	{"methods", NULL, OUTPUT_CELL, cell_methods},
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
 	{"action", NULL, OUTPUT_CELL, cell_action},

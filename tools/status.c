@@ -57,17 +57,25 @@ static int cell_dataplane(const json_t *row, struct buf *out)
 
 static int cell_privileges(const json_t *row, struct buf *out)
 {
-	static const char *const names[] = {"seccomp", "no_new_privs", "landlock"};
+	static const struct {
+		const char *name, *reason;
+	} parts[] = {{"seccomp", "seccomp_reason"},
+		     {"no_new_privs", NULL},
+		     {"landlock", "landlock_reason"}};
 	const json_t *privileges = json_object_get(row, "privileges");
 	size_t before = out->len;
 	int error = output_member(out, privileges, "capabilities", OUTPUT_TEXT, "", "");
 
-	for (size_t i = 0; i < ARRAY_SIZE(names) && !error; i++) {
-		const json_t *value = json_object_get(privileges, names[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++) {
+		const json_t *value = json_object_get(privileges, parts[i].name);
 
-		if (json_is_boolean(value))
-			error = buf_printf(out, "%s%s %s", out->len > before ? "; " : "", names[i],
-					   json_is_true(value) ? "on" : "off");
+		if (!json_is_boolean(value))
+			continue;
+		error = buf_printf(out, "%s%s %s", out->len > before ? "; " : "", parts[i].name,
+				   json_is_true(value) ? "on" : "off");
+		if (!error && parts[i].reason)
+			error = output_member(out, privileges, parts[i].reason, OUTPUT_TEXT, " (",
+					      ")");
 	}
 	return error;
 }
@@ -96,6 +104,7 @@ static const struct output_column worker_columns[] = {
 	{"CONNECTIONS", "connections", OUTPUT_COUNT, NULL},
 	{"ACCEPTED", "accepted", OUTPUT_COUNT, NULL},
 	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
+	{"TO UPSTREAMS", "upstream_connections", OUTPUT_COUNT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

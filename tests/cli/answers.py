@@ -15,8 +15,10 @@ STATUS = {
                "loaded_at": "2026-11-24T04:00:00Z", "last_error": None},
     "io": {"engine": "io_uring", "reason": None},
     "workers": [
-        {"id": 0, "cpu": 0, "connections": 12, "accepted": 1234567, "requests": 98765432},
-        {"id": 1, "cpu": 1, "connections": 9, "accepted": 1234001, "requests": 98700011},
+        {"id": 0, "cpu": 0, "connections": 12, "accepted": 1234567, "requests": 98765432,
+         "upstream_connections": 7},
+        {"id": 1, "cpu": 1, "connections": 9, "accepted": 1234001, "requests": 98700011,
+         "upstream_connections": 5},
     ],
     "steering": {"mode": "sk_lookup", "reason": None},
     "dataplane": {"bpffs": "/sys/fs/bpf/sluice", "available": True, "reason": None,
@@ -26,7 +28,8 @@ STATUS = {
     "listeners": [
         {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"], "protocol": "http"}],
     "privileges": {"capabilities": ["cap_bpf", "cap_net_admin", "cap_net_raw", "cap_perfmon"],
-                   "seccomp": True, "no_new_privs": True, "landlock": False},
+                   "seccomp": True, "seccomp_reason": None, "no_new_privs": True,
+                   "landlock": False, "landlock_reason": "kernel without it"},
 }
 
 DENY = {"entries": [
@@ -57,9 +60,15 @@ ROUTES = {"routes": [
      "responses": {"1xx": 0, "2xx": 124000, "3xx": 500, "4xx": 400, "5xx": 100, "none": 3},
      "bytes_in": 5242880, "bytes_out": 734003200},
     {"name": "health", "hosts": [], "path": {"kind": "exact", "value": "/healthz"}, "methods": [],
-     "listeners": [], "action": "respond", "requests": 17,
+     "listeners": [], "action": "respond", "respond": {"status": 200}, "requests": 17,
      "responses": {"1xx": 0, "2xx": 17, "3xx": 0, "4xx": 0, "5xx": 0, "none": 0},
      "bytes_in": 0, "bytes_out": 51},
+    {"name": "to-https", "hosts": [], "path": {"kind": "prefix", "value": "/"}, "methods": [],
+     "listeners": ["plain"], "action": "redirect",
+     "redirect": {"status": 308, "scheme": "https", "host": None, "path": None, "port": None},
+     "requests": 2048,
+     "responses": {"1xx": 0, "2xx": 0, "3xx": 2048, "4xx": 0, "5xx": 0, "none": 0},
+     "bytes_in": 0, "bytes_out": 0},
 ]}
 
 UPSTREAMS = {"upstreams": [

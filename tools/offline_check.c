@@ -1,4 +1,4 @@
-#include "tools/check.h"
+#include "tools/offline_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "tools/cli.h"
+#include "tools/output.h"
 
 #define ERRORS_MAX (4UL << 20)
 
@@ -113,7 +114,22 @@ static int report_invalid(struct cli *cli, struct str text, int status)
 		     WEXITSTATUS(status));
 }
 
-int check_run(struct cli *cli, const char *file)
+static int make_notes(struct cli *cli, struct str text, json_t **ret_notes)
+{
+	_cleanup_json_ json_t *notes = json_array();
+	struct str line, rest = text;
+
+	if (!notes)
+		return p_out_of_memory(cli);
+	while (str_next_token(&rest, '\n', &line)) {
+		if (!str_is_empty(line) && json_array_append_new(notes, document_text(line)))
+			return p_out_of_memory(cli);
+	}
+	*ret_notes = TAKE_PTR(notes);
+	return 0;
+}
+
+int offline_check_run(struct cli *cli, const char *file, json_t **ret_notes)
 {
 	_cleanup_(buf_done)
 	struct buf errors;
@@ -138,6 +154,6 @@ int check_run(struct cli *cli, const char *file)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		continue;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-		return 0;
+		return make_notes(cli, buf_str(&errors), ret_notes);
 	return report_invalid(cli, buf_str(&errors), status);
 }
