@@ -46,6 +46,8 @@ bool xdp_dispatcher_try(void)
 	ret = xdp_probe_bpf__load(target);
 	if (ret == 0)
 		ret = bpf_program__set_type(replacement->progs.sl_probe_pass, BPF_PROG_TYPE_EXT);
+	if (ret == 0) /* libbpf took it from the section's name; a replacement has none */
+		ret = bpf_program__set_expected_attach_type(replacement->progs.sl_probe_pass, 0);
 	if (ret == 0)
 		ret = bpf_program__set_attach_target(replacement->progs.sl_probe_pass,
 						     bpf_program__fd(target->progs.sl_probe),
