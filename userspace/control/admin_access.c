@@ -145,7 +145,7 @@ static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 	char cidr[ADDR_TEXT_MAX];
 	int r;
 
-	if (!has_dataplane(daemon, response) || !read_entry(request, &entry, response))
+	if (!read_entry(request, &entry, response) || !has_dataplane(daemon, response))
 		return;
 	r = access_list_add(daemon->dataplane, kind, &entry, &err);
 	if (r) {
@@ -170,8 +170,6 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 	struct json_writer json;
 	int r;
 
-	if (!has_dataplane(daemon, response))
-		return;
 	r = admin_query_get(request->query, "cidr", text, sizeof(text));
 	if (r) {
 		admin_fail(response, 400, "the query must be ?cidr=ADDRESS%%2FLENGTH");
@@ -181,6 +179,8 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 		admin_fail(response, 400, "cidr: %s", err.text);
 		return;
 	}
+	if (!has_dataplane(daemon, response))
+		return;
 	(void)ip_prefix_format(&prefix, cidr, sizeof(cidr));
 	r = access_list_remove(daemon->dataplane, kind, &prefix, &err);
 	if (r) {

@@ -100,8 +100,8 @@ static void check_text(struct daemon *daemon, const char *text, struct admin_res
 		return;
 	}
 	answer(daemon,
-	       config_load_text(str_from_cstr(text), daemon->config_file, NULL,
-				daemon->worker_count, errors, &snapshot),
+	       config_load_string(str_from_cstr(text), daemon->config_file, NULL,
+				  daemon->worker_count, errors, &snapshot),
 	       errors, response);
 }
 

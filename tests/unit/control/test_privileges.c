@@ -175,13 +175,19 @@ static void test_who_is_not_root_cannot_become_another_user(void **state)
 	assert_child_succeeds(become_another);
 }
 
-static void test_a_user_that_does_not_exist_is_named(void **state)
+static void look_up_missing_user(void)
 {
 	struct error err = {0};
 	struct user user;
 
-	assert_int_equal(user_find(STR("no-such-user"), &user, &err), -ENOENT);
-	assert_non_null(strstr(err.text, "there is no user 'no-such-user'"));
+	CHILD_CHECK(user_find(STR("no-such-user"), &user, &err) == -ENOENT);
+	CHILD_CHECK(strstr(err.text, "there is no user 'no-such-user'"));
+}
+
+/* In a child too: what libc loads to read the user database counts as a leak to ASan. */
+static void test_a_user_that_does_not_exist_is_named(void **state)
+{
+	assert_child_succeeds(look_up_missing_user);
 }
 
 static void collect_name(const char *name, void *arg)
