@@ -16,10 +16,11 @@
 #include "base/str.h"
 
 /* Fields that code asks for by id: symbol, lower-case name, kinds. */
-#define HTTP_FIELD_HOP	     1u	 /* hop-by-hop: never forwarded (RFC 9110 7.6.1) */
-#define HTTP_FIELD_FRAMING   2u	 /* decides message framing or routing: never in trailers */
-#define HTTP_FIELD_SENSITIVE 4u	 /* authentication and cookies: never in trailers, redacted in logs */
-#define HTTP_FIELD_FORWARD   8u	 /* written by proxies: ours to set, from the untrusted removed */
+#define HTTP_FIELD_HOP	   1u /* hop-by-hop: never forwarded (RFC 9110 7.6.1) */
+#define HTTP_FIELD_FRAMING 2u /* decides message framing or routing: never in trailers */
+#define HTTP_FIELD_SENSITIVE                                                                       \
+	4u		      /* authentication and cookies: never in trailers, redacted in logs */
+#define HTTP_FIELD_FORWARD 8u /* written by proxies: ours to set, from the untrusted removed */
 #define HTTP_FIELDS(X)                                                                             \
 	X(HOST, "host", HTTP_FIELD_FRAMING)                                                        \
 	X(CONTENT_LENGTH, "content-length", HTTP_FIELD_FRAMING)                                    \
@@ -116,7 +117,8 @@ struct http_head {
 	struct http_field *fields;
 	unsigned int field_count;
 	enum http_framing framing;
-	uint64_t content_length; /* with HTTP_FRAMING_LENGTH; for answers to HEAD what was announced */
+	uint64_t content_length; /* with HTTP_FRAMING_LENGTH; for answers to HEAD what was announced
+				  */
 	bool has_content_length;
 	bool keep_alive;      /* the sender lets the connection live on (version, Connection) */
 	bool expect_continue; /* Expect: 100-continue on HTTP/1.1 */

@@ -329,6 +329,18 @@ static void test_no_body_is_done_at_once_and_eats_nothing(void **state)
 	fed_done(&fed);
 }
 
+static void test_a_zeroed_body_is_over(void **state)
+{
+	struct http1_body body = {0};
+	size_t consumed = 1;
+	struct str data;
+
+	assert_true(http1_body_is_done(&body));
+	assert_int_equal(http1_body_feed(&body, STR("x"), &consumed, &data), HTTP1_BODY_DONE);
+	assert_int_equal(consumed, 0);
+	http1_body_done(&body);
+}
+
 static void test_only_an_until_close_body_ends_by_closing(void **state)
 {
 	static const struct {
@@ -495,6 +507,7 @@ int main(void)
 		cmocka_unit_test(test_missing_memory_for_trailers_is_reported),
 		cmocka_unit_test(test_a_body_of_known_length_ends_there),
 		cmocka_unit_test(test_no_body_is_done_at_once_and_eats_nothing),
+		cmocka_unit_test(test_a_zeroed_body_is_over),
 		cmocka_unit_test(test_only_an_until_close_body_ends_by_closing),
 		cmocka_unit_test(test_h09_nothing_is_consumed_past_the_end_of_the_message),
 		cmocka_unit_test(test_random_messages_keep_their_bytes_in_random_pieces),

@@ -9,6 +9,8 @@
  * size line where the grammar lets it end.
  */
 enum body_state {
+	BODY_OVER,   /* also what a zeroed body is */
+	BODY_FAILED, /* size_digits holds the error */
 	BODY_LENGTH,
 	BODY_UNTIL_CLOSE,
 	BODY_SIZE_FIRST,
@@ -29,8 +31,6 @@ enum body_state {
 	BODY_TRAILER_LINE, /* at the first byte of a line */
 	BODY_TRAILER,	   /* inside a line */
 	BODY_TRAILER_LF,   /* the empty line's CR is there */
-	BODY_OVER,
-	BODY_FAILED, /* size_digits holds the error */
 };
 
 void http1_body_init(struct http1_body *body, enum http_framing framing, uint64_t content_length,
@@ -295,7 +295,7 @@ int http1_body_feed(struct http1_body *body, struct str input, size_t *ret_consu
 {
 	size_t done = 0;
 
-	while (body->state < BODY_OVER && done < input.len) {
+	while (body->state > BODY_FAILED && done < input.len) {
 		struct str rest = str_sub(input, done, input.len);
 		size_t consumed = 0;
 		int r;

@@ -63,10 +63,10 @@ const char *http1_error_text(enum http1_error error);
 uint16_t http1_error_status(enum http1_error error);
 
 struct http1_limits {
-	uint32_t head_bytes;  /* request line and fields; 0: 32 KiB */
-	uint32_t field_bytes; /* one field line; 0: 16 KiB */
-	uint32_t field_count; /* 0: 100 */
-	uint32_t uri_bytes;   /* 0: 8 KiB */
+	uint32_t head_bytes;		/* request line and fields; 0: 32 KiB */
+	uint32_t field_bytes;		/* one field line; 0: 16 KiB */
+	uint32_t field_count;		/* 0: 100 */
+	uint32_t uri_bytes;		/* 0: 8 KiB */
 	uint32_t chunk_extension_bytes; /* in one message; 0: 1 KiB */
 	uint32_t trailer_bytes;		/* 0: 8 KiB */
 };
@@ -110,7 +110,7 @@ struct http1_body {
 	uint64_t data_bytes; /* body bytes given out so far */
 	uint32_t extension_bytes;
 	const struct http1_limits *limits;
-	struct buf trailer; /* raw trailer section while it arrives; empty (no memory) without one */
+	struct buf trailer; /* raw trailer section as it arrives; no memory without one */
 };
 
 /* `limits` must outlive the body. */
