@@ -98,8 +98,7 @@ static void test_any_chunking_in_any_pieces_gives_the_same_bytes(void **state)
 
 		http1_body_init(&body, HTTP_FRAMING_CHUNKED, 0, &http1_limits_default);
 		for (size_t pos = 0; pos < wire_len;) {
-			size_t len =
-				MIN((size_t)rand() % (round % 2 ? 7 : 16384) + 1, wire_len - pos);
+			size_t len = random_up_to(round % 2 ? 7 : 16384, wire_len - pos);
 			struct str data;
 			size_t consumed;
 
