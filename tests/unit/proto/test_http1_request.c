@@ -421,10 +421,12 @@ static void test_h07_exactly_one_well_formed_host_is_asked_for(void **state)
 		{BYTES("GET / HTTP/1.0\r\nHost:\r\n\r\n"), HTTP1_E_HOST_INVALID},
 	};
 	static const char *const valid[] = {
-		"a",	     "a.example",	 "A.Example:80",    "a_b.example",
-		"127.0.0.1", "127.0.0.1:8080",	 "[::1]",	    "[2001:DB8::1]:443",
-		"a.",	     "a.example:0",	 "a.example:65535", "a.example:00080",
-		"a~b!c",     "xn--bcher-kva.ch", "%61.example",	    "[::ffff:192.0.2.1]",
+		"a",	       "a.example",	     "A.Example:80",
+		"a_b.example", "127.0.0.1",	     "127.0.0.1:8080",
+		"[::1]",       "[2001:DB8::1]:443",  "a.",
+		"a.example:0", "a.example:65535",    "a.example:00080",
+		"a~b!c",       "a$&'()*+,;=b",	     "xn--bcher-kva.ch",
+		"%61.example", "[::ffff:192.0.2.1]",
 	};
 	static const char *const invalid[] = {
 		"",
@@ -551,6 +553,7 @@ static void test_connection_options_decide_keep_alive_and_upgrade(void **state)
 		{LINE "Connection: x\r\nConnection: close\r\n\r\n", false, false},
 		{LINE "Connection:\r\n\r\n", true, false},
 		{LINE "Proxy-Connection: close\r\n\r\n", true, false},
+		{LINE "Proxy-Connection: close\r\nProxy-Connection: x\r\n\r\n", true, false},
 		{LINE "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n", true, true},
 		{LINE "Connection: keep-alive, upgrade\r\nUpgrade: h2c\r\n\r\n", true, true},
 		{LINE "Upgrade: websocket\r\n\r\n", true, false},
@@ -645,6 +648,22 @@ static void test_h14_uri_field_and_head_bytes_are_limited(void **state)
 	check_limit("GET / HTTP/1.1\r\nHost: a\r\nX: ", 200 - (sizeof(line) - 1) - 3 - 4,
 		    "\r\n\r\n", &(struct http1_limits){.head_bytes = 200, .field_bytes = 1000},
 		    HTTP1_E_HEAD_BYTES);
+	/* Both the search and the parser hold the limit. */
+	for (size_t head_bytes = sizeof(line); head_bytes <= sizeof(line) + 2; head_bytes++) {
+		const struct http1_limits limits = {.head_bytes = (uint32_t)head_bytes};
+		struct str bytes = STR("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+		bool fits = bytes.len <= head_bytes;
+		struct arena arena;
+		struct http_head head;
+		size_t scan = 0, len = 0;
+
+		arena_init(&arena, 0, 65536);
+		assert_int_equal(http1_find_head_end(bytes, &limits, &scan, &len),
+				 fits ? 1 : -HTTP1_E_HEAD_BYTES);
+		assert_int_equal(http1_parse_request(bytes, &limits, &arena, &head),
+				 fits ? 0 : -HTTP1_E_HEAD_BYTES);
+		arena_done(&arena);
+	}
 	assert_int_equal(http1_error_status(HTTP1_E_URI_BYTES), 414);
 	assert_int_equal(http1_error_status(HTTP1_E_FIELD_BYTES), 431);
 	assert_int_equal(http1_error_status(HTTP1_E_HEAD_BYTES), 431);

@@ -189,6 +189,8 @@ static void test_framing_follows_status_request_method_and_fields(void **state)
 		 HTTP_FRAMING_LENGTH, 0, true, true},
 		{OK_LINE "\r\n", HTTP_METHOD_CONNECT, HTTP_FRAMING_NONE, 0, false, true},
 		{OK_LINE LENGTH, HTTP_METHOD_CONNECT, HTTP_FRAMING_NONE, 5, true, true},
+		{"HTTP/1.1 300 X\r\n" LENGTH, HTTP_METHOD_CONNECT, HTTP_FRAMING_LENGTH, 5, true,
+		 true},
 		{"HTTP/1.1 407 X\r\n" LENGTH, HTTP_METHOD_CONNECT, HTTP_FRAMING_LENGTH, 5, true,
 		 true},
 		{"HTTP/1.1 500 X\r\n" LENGTH, HTTP_METHOD_OTHER, HTTP_FRAMING_LENGTH, 5, true,
@@ -261,6 +263,15 @@ static void test_h14_response_heads_are_limited_too(void **state)
 		 HTTP1_E_HEAD_BYTES},
 	};
 
+	struct str whole = STR(OK_LINE LENGTH);
+	const struct http1_limits short_head = {.head_bytes = (uint32_t)whole.len - 1};
+	struct arena arena;
+	struct http_head head;
+
+	arena_init(&arena, 0, 65536);
+	assert_int_equal(http1_parse_response(whole, &short_head, HTTP_METHOD_GET, &arena, &head),
+			 -HTTP1_E_HEAD_BYTES);
+	arena_done(&arena);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct parsed parsed;
 
