@@ -1,0 +1,95 @@
+/*
+ * One HTTP/1 connection from a client.
+ *
+ *            ┌──────────── keep-alive ────────────┐
+ *   accept ► READY ──► HEAD (incomplete) ──► EXCHANGE ──► LINGER ──► CLOSING
+ *              └────── whole head at once ─────┘  └── nothing unread ──┘
+ *
+ * Received buffers queue up in `pending` and are consumed where they lie: heads are copied into the
+ * exchange's arena, body data is passed on as views. Requests that were pipelined wait there until
+ * the exchange before them is over, and receiving stops when there are several. An exchange is
+ * freed when its last byte was taken by the kernel, or after the stream is closed.
+ */
+#ifndef SLUICE_HTTP_DOWNSTREAM_HTTP1_H
+#define SLUICE_HTTP_DOWNSTREAM_HTTP1_H
+
+#include "http/worker_internal.h"
+
+#define DOWNSTREAM_PENDING_STOP 4 /* buffers of pipelined requests at which receiving stops */
+
+enum downstream_state {
+	DOWNSTREAM_READY,
+	DOWNSTREAM_HEAD,
+	DOWNSTREAM_EXCHANGE,
+	DOWNSTREAM_LINGER,
+	DOWNSTREAM_CLOSING,
+};
+
+struct downstream {
+	struct stream stream;
+	struct list link; /* in worker->connections */
+	struct http_worker *worker;
+	struct downstream *next_free;
+
+	/* The snapshot of this generation has it: see downstream_resolve(). */
+	const struct listener_conf *listener;
+	uint64_t generation;
+	struct ip_addr local, peer;
+	uint16_t local_port;
+
+	enum downstream_state state;
+	bool first;	   /* no request yet */
+	bool processing;   /* guards against re-entry */
+	bool body_active;  /* some of the request body is still to be read */
+	bool blocked;	   /* the action has no room for more of it */
+	bool recv_one;	   /* receiving buffer by buffer: a large body */
+	bool recv_stopped; /* pipelined requests wait, or the action is blocked */
+	bool eof;	   /* the client will send no more */
+	bool keep_alive;
+	bool http10;
+	bool chunked;	  /* the response under way */
+	bool until_close; /* its end is the connection's end */
+	bool response_ended;
+	bool refused; /* framing is lost: nothing more is read of it */
+
+	struct recv_buf **pending;
+	struct recv_buf *pending_room[DOWNSTREAM_PENDING_STOP];
+	unsigned int pending_count, pending_size;
+	size_t pending_pos; /* consumed of the first */
+
+	struct buf partial; /* a head that came in pieces */
+	size_t scan;
+	struct http1_body body;
+	struct exchange *exchange;
+	struct send_queue queue;
+	struct timer timer;
+	size_t linger_bytes;
+};
+
+/* ---- downstream_http1.c: life, waiting buffers, ends ---- */
+
+int downstream_pending_push(struct downstream *conn, struct recv_buf *buf);
+void downstream_pending_clear(struct downstream *conn);
+void downstream_pending_consume(struct downstream *conn, size_t len);
+/* The listener that the connection belongs to now. NULL: no longer any. */
+const struct listener_conf *downstream_resolve(struct downstream *conn);
+void downstream_close(struct downstream *conn, bool reset);
+void downstream_client_gone(struct downstream *conn);
+/* The last byte of the answer was taken by the kernel. */
+void downstream_exchange_done(struct downstream *conn);
+
+/* ---- downstream_http1_request.c: what the client sends ---- */
+
+/* Looks at what is pending, as far as the state allows. */
+void downstream_process(struct downstream *conn);
+/* The client ended its side, and what it sent before has been looked at. */
+void downstream_after_eof(struct downstream *conn);
+/* The bytes cannot be trusted any more: answer and end the connection. */
+void downstream_refuse(struct downstream *conn, uint16_t status, const char *reason);
+
+/* ---- downstream_http1_response.c: what the client gets ---- */
+
+extern const struct exchange_downstream downstream_http1_ops;
+void downstream_on_sent(struct stream *stream, int64_t result);
+
+#endif

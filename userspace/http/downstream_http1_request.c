@@ -1,0 +1,263 @@
+#include "http/downstream_http1.h"
+
+#include "proto/http1/compact.h"
+
+#define LARGE_BODY_BYTES       (64u * 1024)
+#define PARTIAL_OVERHEAD_BYTES (64u * 1024) /* one receive buffer may come beyond the limit */
+
+static bool exchange_begin(struct downstream *conn)
+{
+	conn->exchange = exchange_new(conn->worker, conn->listener, &downstream_http1_ops, conn,
+				      &conn->peer);
+	if (!conn->exchange) {
+		downstream_close(conn, false);
+		return false;
+	}
+	conn->state = DOWNSTREAM_EXCHANGE;
+	timer_stop(&conn->timer);
+	conn->body = (struct http1_body){0};
+	conn->keep_alive = conn->http10 = conn->chunked = conn->until_close = false;
+	conn->body_active = conn->blocked = conn->refused = conn->response_ended = false;
+	return true;
+}
+
+void downstream_refuse(struct downstream *conn, uint16_t status, const char *reason)
+{
+	if (!conn->exchange && !exchange_begin(conn))
+		return;
+	conn->keep_alive = false;
+	conn->body_active = true; /* whatever else comes is thrown away */
+	conn->refused = true;
+	exchange_fail_close(conn->exchange, status, reason);
+}
+
+static void refuse_codec(struct downstream *conn, int error)
+{
+	enum http1_error code = (enum http1_error) - error;
+
+	worker_count(conn->worker, HTTP_COUNTER_BAD_REQUESTS);
+	downstream_refuse(conn, http1_error_status(code), http1_error_text(code));
+}
+
+/* 1: whole, in *ret_block. 0: more is needed. Negative: refused by the codec. */
+static int find_head(struct downstream *conn, struct str *ret_block, size_t *ret_consumed)
+{
+	const struct http1_limits *limits = &conn->listener->http1;
+	const struct recv_buf *buf = conn->pending[0];
+	struct str rest = str_make(buf->data + conn->pending_pos, buf->len - conn->pending_pos);
+	size_t before = conn->partial.len, len = 0;
+	int ret;
+
+	if (before == 0) {
+		conn->scan = 0;
+		ret = http1_find_head_end(rest, limits, &conn->scan, &len);
+		*ret_block = str_make(rest.ptr, len);
+		*ret_consumed = len;
+		if (ret != 0)
+			return ret;
+		buf_init(&conn->partial, limits->head_bytes + PARTIAL_OVERHEAD_BYTES);
+	}
+	*ret_consumed = rest.len;
+	if (buf_append(&conn->partial, rest) < 0)
+		return -HTTP1_E_HEAD_BYTES;
+	if (before == 0)
+		return 0;
+	ret = http1_find_head_end(buf_str(&conn->partial), limits, &conn->scan, &len);
+	if (ret != 1)
+		return ret;
+	*ret_block = str_make(buf_str(&conn->partial).ptr, len);
+	*ret_consumed = len - before;
+	return 1;
+}
+
+static void start_request(struct downstream *conn, struct str block)
+{
+	struct exchange *exchange;
+	struct http_head *request;
+	struct str copy;
+	int ret;
+
+	if (!exchange_begin(conn))
+		return;
+	exchange = conn->exchange;
+	request = &exchange->request;
+	copy = arena_copy(&exchange->arena, block);
+	ret = copy.ptr
+		      ? http1_parse_request(copy, &conn->listener->http1, &exchange->arena, request)
+		      : -HTTP1_E_NO_MEMORY;
+	buf_done(&conn->partial);
+	if (ret < 0) {
+		*request = (struct http_head){0};
+		refuse_codec(conn, ret);
+		return;
+	}
+	if (request->framing == HTTP_FRAMING_LENGTH && request->content_length == 0)
+		request->framing = HTTP_FRAMING_NONE;
+	http1_body_init(&conn->body, request->framing, request->content_length,
+			&conn->listener->http1);
+	conn->keep_alive = request->keep_alive;
+	conn->http10 = request->version_minor == 0;
+	conn->body_active = request->framing != HTTP_FRAMING_NONE;
+	exchange->request_done = !conn->body_active;
+	exchange_start(exchange);
+}
+
+/* False: waits for more, or the connection is at its end. */
+static bool read_head(struct downstream *conn)
+{
+	struct str block = STR_NULL;
+	size_t consumed = 0;
+	int ret;
+
+	if (!downstream_resolve(conn)) {
+		worker_count(conn->worker, HTTP_COUNTER_NO_LISTENER);
+		downstream_close(conn, false);
+		return false;
+	}
+	ret = find_head(conn, &block, &consumed);
+	if (ret < 0) {
+		buf_done(&conn->partial);
+		refuse_codec(conn, ret);
+		return false;
+	}
+	if (ret == 1) {
+		/* `block` may lie in the buffer: it is copied before the buffer can go. */
+		start_request(conn, block);
+		downstream_pending_consume(conn, consumed);
+		return conn->state == DOWNSTREAM_EXCHANGE;
+	}
+	if (conn->state == DOWNSTREAM_READY) {
+		conn->state = DOWNSTREAM_HEAD;
+		/* The first head's time runs from accept. */
+		if (!conn->first)
+			timer_start(conn->worker->loop, &conn->timer,
+				    conn->listener->header_timeout_ms);
+	}
+	downstream_pending_consume(conn, consumed);
+	return true;
+}
+
+static void finish_body(struct downstream *conn)
+{
+	struct exchange *exchange = conn->exchange;
+	struct http_field *trailers = NULL;
+	unsigned int count = 0;
+
+	conn->body_active = false;
+	if (send_queue_is_empty(&conn->queue))
+		timer_stop(&conn->timer);
+	if (conn->body.framing == HTTP_FRAMING_CHUNKED &&
+	    http1_body_trailers(&conn->body, &exchange->arena, &trailers, &count) < 0)
+		count = 0;
+	exchange_request_end(exchange, trailers, count);
+}
+
+static bool read_body(struct downstream *conn)
+{
+	struct exchange *exchange = conn->exchange;
+	struct recv_buf *buf = conn->pending[0];
+	struct str data = STR_NULL;
+	size_t consumed = 0;
+	int event;
+
+	conn->blocked = exchange_request_blocked(exchange);
+	if (conn->blocked)
+		return false;
+	event = http1_body_compact(&conn->body, buf->data + conn->pending_pos,
+				   buf->len - conn->pending_pos, &consumed, &data);
+	if (event < 0) {
+		refuse_codec(conn, event);
+		return false;
+	}
+	recv_buf_ref(buf); /* `data` lies in it */
+	downstream_pending_consume(conn, consumed);
+	if (data.len)
+		exchange_request_data(exchange, data, buf);
+	recv_buf_unref(buf);
+	if (conn->state == DOWNSTREAM_EXCHANGE && event == HTTP1_BODY_DONE)
+		finish_body(conn);
+	return conn->state == DOWNSTREAM_EXCHANGE;
+}
+
+/* Chooses how to go on receiving, once what is pending was looked at. */
+static void conn_arm(struct downstream *conn)
+{
+	if (conn->state == DOWNSTREAM_EXCHANGE && conn->body_active) {
+		if (conn->response_ended || conn->refused)
+			return; /* nobody wants the rest: LINGER comes when the answer is out */
+		conn->blocked = exchange_request_blocked(conn->exchange);
+		if (!conn->recv_one && (conn->body.framing != HTTP_FRAMING_LENGTH ||
+					conn->body.left_bytes > LARGE_BODY_BYTES))
+			conn->recv_one = true;
+		if (conn->blocked) {
+			conn->recv_stopped = true;
+			stream_recv_stop(&conn->stream);
+			if (send_queue_is_empty(&conn->queue))
+				timer_stop(&conn->timer);
+			return;
+		}
+		if (conn->recv_one || conn->recv_stopped)
+			stream_recv_start(&conn->stream, conn->recv_one ? RECV_ONE : RECV_MANY);
+		conn->recv_stopped = false;
+		timer_start(conn->worker->loop, &conn->timer,
+			    conn->exchange->listener->idle_timeout_ms);
+		return;
+	}
+	if (conn->state == DOWNSTREAM_EXCHANGE) {
+		if (conn->pending_count >= DOWNSTREAM_PENDING_STOP) {
+			conn->recv_stopped = true;
+			stream_recv_stop(&conn->stream);
+		} else if (conn->recv_one) {
+			conn->recv_one = false;
+			stream_recv_start(&conn->stream, RECV_MANY);
+		}
+	}
+}
+
+void downstream_after_eof(struct downstream *conn)
+{
+	switch (conn->state) {
+	case DOWNSTREAM_READY:
+	case DOWNSTREAM_HEAD:
+	case DOWNSTREAM_LINGER:
+		downstream_close(conn, false);
+		break;
+	case DOWNSTREAM_EXCHANGE:
+		if (conn->body_active && !conn->response_ended && !conn->pending_count)
+			downstream_client_gone(conn); /* a request that will never be whole */
+		break; /* else it gets its answer: half-closing is its right */
+	case DOWNSTREAM_CLOSING:
+		break;
+	}
+}
+
+void downstream_process(struct downstream *conn)
+{
+	bool more = true;
+
+	if (conn->processing)
+		return;
+	conn->processing = true;
+	while (more && conn->pending_count) {
+		switch (conn->state) {
+		case DOWNSTREAM_READY:
+		case DOWNSTREAM_HEAD:
+			more = read_head(conn);
+			break;
+		case DOWNSTREAM_EXCHANGE:
+			more = conn->body_active && !conn->refused && !conn->response_ended &&
+			       read_body(conn);
+			break;
+		case DOWNSTREAM_LINGER:
+		case DOWNSTREAM_CLOSING:
+			downstream_pending_clear(conn);
+			break;
+		}
+	}
+	conn->processing = false;
+	if (conn->state == DOWNSTREAM_EXCHANGE)
+		exchange_request_flush(conn->exchange);
+	conn_arm(conn);
+	if (conn->eof)
+		downstream_after_eof(conn);
+}

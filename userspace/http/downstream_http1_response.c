@@ -1,0 +1,202 @@
+#include "http/downstream_http1.h"
+
+#include "proto/http1/http1.h"
+
+static struct downstream *exchange_conn(const struct exchange *exchange)
+{
+	return exchange->connection;
+}
+
+static void conn_broken(struct downstream *conn)
+{
+	conn->queue.failed = true;
+	downstream_client_gone(conn);
+}
+
+static void push_head(struct downstream *conn, const struct exchange_response *response, bool final)
+{
+	struct exchange *exchange = conn->exchange;
+	size_t room_bytes = 256;
+	struct http1_writer writer;
+	char *room;
+
+	for (unsigned int i = 0; i < response->field_count; i++)
+		room_bytes += response->fields[i].name.len + response->fields[i].value.len + 4;
+	room = arena_alloc_bytes(&exchange->arena, room_bytes);
+	if (!room) {
+		conn_broken(conn);
+		return;
+	}
+	http1_write_init(&writer, room, room_bytes);
+	http1_write_status_line(&writer, response->status);
+	for (unsigned int i = 0; i < response->field_count; i++)
+		http1_write_field(&writer, response->fields[i].name, response->fields[i].value);
+	if (final) {
+		if (conn->chunked)
+			http1_write_bytes(&writer, STR("Transfer-Encoding: chunked\r\n"));
+		else if (response->has_content_length || response->framing == HTTP_FRAMING_LENGTH)
+			http1_write_field_u64(&writer, STR("Content-Length"),
+					      response->content_length);
+		if (!conn->keep_alive)
+			http1_write_bytes(&writer, STR("Connection: close\r\n"));
+		else if (conn->http10)
+			http1_write_bytes(&writer, STR("Connection: keep-alive\r\n"));
+	}
+	http1_write_end(&writer);
+	if (writer.overflowed || writer.invalid ||
+	    send_queue_push(&conn->queue, str_make(room, (size_t)(writer.pos - room)), NULL) < 0)
+		conn_broken(conn);
+}
+
+static void send_informational(struct exchange *exchange, const struct exchange_response *response)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	/* HTTP/1.0 knows no interim answers (RFC 9110 15.2). */
+	if (conn->http10 || conn->state != DOWNSTREAM_EXCHANGE)
+		return;
+	push_head(conn, response, false);
+}
+
+static void send_head(struct exchange *exchange, const struct exchange_response *response)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	if (conn->state != DOWNSTREAM_EXCHANGE)
+		return;
+	timer_stop(&exchange->age_timer); /* it bounds the wait for this moment */
+	/* A request that is not wholly read ends the connection (HARDENING 9). */
+	if (response->close || !exchange->request_done || conn->worker->draining)
+		conn->keep_alive = false;
+	if (response->framing == HTTP_FRAMING_CHUNKED) {
+		conn->chunked = !conn->http10;
+		conn->until_close = conn->http10;
+		if (conn->http10)
+			conn->keep_alive = false;
+	}
+	push_head(conn, response, true);
+}
+
+static void send_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
+{
+	struct downstream *conn = exchange_conn(exchange);
+	char chunk[HTTP1_CHUNK_HEAD_MAX];
+
+	if (conn->state != DOWNSTREAM_EXCHANGE || !data.len)
+		return;
+	if (conn->chunked)
+		(void)send_queue_push_inline(&conn->queue,
+					     str_make(chunk, http1_chunk_head(chunk, data.len)));
+	(void)send_queue_push(&conn->queue, data, buf);
+	if (conn->chunked)
+		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
+	if (conn->queue.failed)
+		conn_broken(conn);
+}
+
+static void push_trailers(struct downstream *conn, const struct http_field *trailers,
+			  unsigned int count)
+{
+	struct http1_writer writer;
+	size_t room_bytes = 0;
+	char *room;
+
+	for (unsigned int i = 0; i < count; i++)
+		room_bytes += trailers[i].name.len + trailers[i].value.len + 4;
+	room = arena_alloc_bytes(&conn->exchange->arena, room_bytes);
+	if (!room)
+		return; /* trailers are optional by nature (RFC 9110 6.5) */
+	http1_write_init(&writer, room, room_bytes);
+	for (unsigned int i = 0; i < count; i++)
+		http1_write_field(&writer, trailers[i].name, trailers[i].value);
+	if (!writer.invalid && !writer.overflowed)
+		(void)send_queue_push(&conn->queue, str_make(room, (size_t)(writer.pos - room)),
+				      NULL);
+}
+
+static void send_end(struct exchange *exchange, const struct http_field *trailers,
+		     unsigned int trailer_count)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	if (conn->state != DOWNSTREAM_EXCHANGE)
+		return;
+	if (conn->chunked) {
+		(void)send_queue_push(&conn->queue, STR("0\r\n"), NULL);
+		if (trailer_count)
+			push_trailers(conn, trailers, trailer_count);
+		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
+	}
+	conn->response_ended = true;
+	if (conn->queue.failed)
+		conn_broken(conn);
+}
+
+static void flush(struct exchange *exchange)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	if (conn->state != DOWNSTREAM_EXCHANGE || send_queue_is_empty(&conn->queue))
+		return;
+	if (send_queue_flush(&conn->queue, &conn->stream) < 0)
+		conn_broken(conn);
+	else
+		timer_start(conn->worker->loop, &conn->timer, exchange->listener->idle_timeout_ms);
+}
+
+static void send_abort(struct exchange *exchange)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	/* Where the end of the connection is the end of the answer, only a reset shows the cut. */
+	downstream_close(conn, conn->until_close);
+}
+
+static void resume_request(struct exchange *exchange)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	if (conn->blocked && conn->state == DOWNSTREAM_EXCHANGE) {
+		conn->blocked = false;
+		downstream_process(conn);
+	}
+}
+
+static size_t queued(const struct exchange *exchange)
+{
+	return exchange_conn(exchange)->queue.bytes;
+}
+
+const struct exchange_downstream downstream_http1_ops = {
+	.send_informational = send_informational,
+	.send_head = send_head,
+	.send_data = send_data,
+	.send_end = send_end,
+	.flush = flush,
+	.send_abort = send_abort,
+	.resume_request = resume_request,
+	.queued = queued,
+};
+
+void downstream_on_sent(struct stream *stream, int64_t result)
+{
+	struct downstream *conn = CONTAINER_OF(stream, struct downstream, stream);
+
+	send_queue_sent(&conn->queue);
+	if (result < 0) {
+		downstream_client_gone(conn);
+		return;
+	}
+	if (conn->state != DOWNSTREAM_EXCHANGE)
+		return;
+	if (!send_queue_is_empty(&conn->queue)) {
+		flush(conn->exchange);
+	} else if (conn->response_ended) {
+		downstream_exchange_done(conn);
+		return;
+	} else if (!conn->body_active) {
+		timer_stop(&conn->timer); /* waiting for the upstream, whose timers run */
+	}
+	if (conn->state == DOWNSTREAM_EXCHANGE && conn->queue.bytes < UPSTREAM_LOW_WATER)
+		exchange_drained(conn->exchange);
+}
