@@ -81,7 +81,7 @@ static void join_names(struct buf *out, const char *const *names, struct str sta
 int names_require(struct cli *cli, const char *what, const char *word, const char *const *names)
 {
 	_cleanup_(buf_done)
-	struct buf list;
+	struct buf list = {.cap_bytes = 4096};
 	char quoted[QUOTED_MAX];
 	const char *suggestion;
 	int found;
@@ -90,7 +90,6 @@ int names_require(struct cli *cli, const char *what, const char *word, const cha
 	if (found >= 0)
 		return found;
 
-	buf_init(&list, 4096);
 	str_quote(str_from_cstr(word), quoted, sizeof(quoted));
 	if (found == -ENOTUNIQ) {
 		join_names(&list, names, str_from_cstr(word));
