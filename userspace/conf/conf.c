@@ -523,13 +523,15 @@ bool conf_is_null(const struct conf_node *node)
 
 const char *conf_describe(const struct conf_node *node, char *buf, size_t buf_len)
 {
-	if (node->type == CONF_SEQUENCE)
-		return "a list";
-	if (node->type == CONF_MAPPING)
-		return "a mapping";
-	if (conf_is_null(node))
-		return "nothing";
-	return str_quote(node->value, buf, buf_len);
+	const char *kind = node->type == CONF_SEQUENCE	? "a list"
+			   : node->type == CONF_MAPPING ? "a mapping"
+			   : conf_is_null(node)		? "nothing"
+							: NULL;
+
+	if (!kind)
+		return str_quote(node->value, buf, buf_len);
+	(void)snprintf(buf, buf_len, "%s", kind);
+	return buf;
 }
 
 const char *conf_suggest(struct str name, const char *const *names, unsigned int count)
@@ -546,9 +548,10 @@ const char *conf_suggest(struct str name, const char *const *names, unsigned int
 			best = distance;
 			found = names[i];
 		}
-		/* "pay" for "payments", or the reverse. */
+		/* "pay" for "payments", "uring" for "io_uring", or the reverse. */
 		if (!longer && MIN(name.len, candidate.len) >= 3 &&
-		    (str_starts_with(candidate, name) || str_starts_with(name, candidate)))
+		    (str_starts_with(candidate, name) || str_starts_with(name, candidate) ||
+		     str_ends_with(candidate, name) || str_ends_with(name, candidate)))
 			longer = names[i];
 	}
 	return found ? found : longer;

@@ -74,7 +74,7 @@ const struct conf_node *conf_get(const struct conf_node *mapping, const char *ke
 
 /* Nothing is written after the key, or "~" or "null" without quotes. */
 bool conf_is_null(const struct conf_node *node);
-/* What a node is, for "expected ..., got ...": "a list", "a mapping", "nothing", "'text'". */
+/* "a list", "a mapping", "nothing", "'text'", for "expected ..., got ...". Returns buf. */
 const char *conf_describe(const struct conf_node *node, char *buf, size_t buf_len);
 
 /* Nearest of the names, or NULL when none is near enough to be meant. */

@@ -7,6 +7,7 @@
 #define VALUE_MAX  96
 #define HINT_MAX   160
 #define LIST_MAX   320
+#define WHAT_MAX   192
 
 static void *field_place(const struct field *field, void *target)
 {
@@ -20,6 +21,12 @@ const char *field_hint(struct str name, const char *const *names, unsigned int c
 
 	(void)snprintf(buf, buf_len, meant ? "; did you mean '%s'?" : "%s", meant ? meant : "");
 	return buf;
+}
+
+int field_no_memory(const struct field_context *context, const struct conf_node *node)
+{
+	conf_error(context->errors, node, "out of memory");
+	return -ENOMEM;
 }
 
 static int refuse(const struct field_context *context, const struct field *field,
@@ -55,10 +62,8 @@ static int read_string(const struct field_context *context, const struct field *
 		return -EINVAL;
 	}
 	copy = arena_copy(context->arena, node->value);
-	if (!copy.ptr) {
-		conf_error(context->errors, node, "out of memory");
-		return -ENOMEM;
-	}
+	if (!copy.ptr)
+		return field_no_memory(context, node);
 	*place = copy;
 	return 0;
 }
@@ -176,6 +181,25 @@ static int read_enum(const struct field_context *context, const struct field *fi
 	return -EINVAL;
 }
 
+static int read_section(const struct field_context *context, const struct field *field,
+			const struct conf_node *node, const char *what, void *target)
+{
+	char inner[WHAT_MAX];
+
+	(void)snprintf(inner, sizeof(inner), "%s: %s", what, field->key);
+	return field_read(context, field->fields, field->field_count, node, inner,
+			  field_place(field, target));
+}
+
+static int read_custom(const struct field_context *context, const struct field *field,
+		       const struct conf_node *node, const char *what, void *target)
+{
+	struct field_context inner = *context;
+
+	inner.what = what;
+	return field->read(&inner, node, target);
+}
+
 int field_read_value(const struct field_context *context, const struct field *field,
 		     const struct conf_node *node, const char *what, void *target)
 {
@@ -192,8 +216,10 @@ int field_read_value(const struct field_context *context, const struct field *fi
 		return read_number(context, field, node, what, target);
 	case FIELD_ENUM:
 		return read_enum(context, field, node, what, target);
+	case FIELD_SECTION:
+		return read_section(context, field, node, what, target);
 	case FIELD_CUSTOM:
-		return field->read(context, node, target);
+		return read_custom(context, field, node, what, target);
 	case FIELD_NOT_YET:
 		break;
 	}
@@ -225,6 +251,15 @@ static int read_default(const struct field_context *context, const struct field 
 	};
 
 	return field_read_value(context, field, &node, what, target);
+}
+
+static int read_absent(const struct field_context *context, const struct field *field,
+		       const char *what, void *target)
+{
+	if (field->kind == FIELD_SECTION)
+		return field_read_defaults(context, field->fields, field->field_count, what,
+					   field_place(field, target));
+	return field->default_text ? read_default(context, field, what, target) : 0;
 }
 
 int field_read(const struct field_context *context, const struct field *fields,
@@ -265,8 +300,7 @@ int field_read(const struct field_context *context, const struct field *fields,
 			conf_error(context->errors, node, "%s: '%s' is required", what,
 				   fields[i].key);
 			result = -EINVAL;
-		} else if (fields[i].default_text &&
-			   read_default(context, &fields[i], what, target)) {
+		} else if (read_absent(context, &fields[i], what, target)) {
 			result = -EINVAL;
 		}
 	}
@@ -279,7 +313,7 @@ int field_read_defaults(const struct field_context *context, const struct field 
 	int result = 0;
 
 	for (unsigned int i = 0; i < field_count; i++)
-		if (fields[i].default_text && read_default(context, &fields[i], what, target))
+		if (read_absent(context, &fields[i], what, target))
 			result = -EINVAL;
 	return result;
 }
@@ -324,6 +358,11 @@ void field_write(struct conf_writer *writer, const struct field *fields, unsigne
 			break;
 		case FIELD_ENUM:
 			write_enum(writer, field, *(const int *)place);
+			break;
+		case FIELD_SECTION:
+			conf_write_open_mapping(writer, field->key);
+			field_write(writer, field->fields, field->field_count, place);
+			conf_write_close(writer);
 			break;
 		case FIELD_CUSTOM:
 			if (field->print)

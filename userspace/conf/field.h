@@ -19,6 +19,7 @@ enum field_kind {
 	FIELD_DURATION_MS, /* uint64_t: "500ms 2s 10m 24h 7d" */
 	FIELD_SIZE_BYTES,  /* uint64_t: "64KiB 1GiB", plain bytes */
 	FIELD_ENUM,	   /* int, from names */
+	FIELD_SECTION,	   /* a mapping with a table of its own; absent: its defaults */
 	FIELD_CUSTOM,	   /* read() does it */
 	FIELD_NOT_YET,	   /* in the contract, not built: refused */
 };
@@ -34,7 +35,8 @@ struct field_context {
 	struct conf_errors *errors;
 	struct arena *arena;  /* values are copied here, so that the document may go */
 	const char *base_dir; /* relative FILE names are relative to the configuration file */
-	void *user;
+	const char *what;     /* set for read(): the section, for the front of its sentences */
+	const void *user;
 };
 
 struct field {
@@ -46,6 +48,8 @@ struct field {
 	uint64_t min, max;	  /* numbers, durations, sizes; both 0: any */
 	const struct field_name *names;
 	unsigned int name_count;
+	const struct field *fields; /* FIELD_SECTION: offsets count from `offset` */
+	unsigned int field_count;
 	/* Reports its own errors; 0 or -EINVAL. `target` is the whole struct. */
 	int (*read)(const struct field_context *context, const struct conf_node *node,
 		    void *target);
@@ -64,6 +68,8 @@ int field_read_defaults(const struct field_context *context, const struct field 
 /* The value of one field, where a section's short form has no mapping around it. */
 int field_read_value(const struct field_context *context, const struct field *field,
 		     const struct conf_node *node, const char *what, void *target);
+/* Reports it at the node; -ENOMEM. */
+int field_no_memory(const struct field_context *context, const struct conf_node *node);
 /* Members of an open mapping, for --check. Strings that are absent are left out. */
 void field_write(struct conf_writer *writer, const struct field *fields, unsigned int field_count,
 		 const void *target);

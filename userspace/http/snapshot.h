@@ -33,13 +33,28 @@ struct node_conf {
 	uint64_t drain_ms;
 };
 
+/* An element of allow or deny as it is written, for the effective configuration. */
+struct access_source {
+	struct str file; /* absolute; ptr NULL: the prefix itself */
+	struct ip_prefix prefix;
+	struct str reason; /* ptr NULL: none */
+	uint64_t ttl_ms;   /* 0: for ever */
+	uint32_t line, column;
+};
+
+struct access_conf {
+	struct access_source *sources;
+	unsigned int source_count;
+};
+
 struct dataplane_conf {
 	struct dataplane_interface *interfaces;
 	unsigned int interface_count;
-	struct access_entry *allow;
+	struct access_entry *allow; /* each prefix once, those of files included */
 	size_t allow_count;
 	struct access_entry *deny;
 	size_t deny_count;
+	struct access_conf allow_written, deny_written;
 };
 
 struct snapshot {

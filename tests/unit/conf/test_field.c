@@ -13,6 +13,9 @@ struct target {
 	uint64_t size_bytes;
 	int mode;
 	unsigned int items;
+	struct {
+		bool deep;
+	} inner;
 };
 
 enum { MODE_AUTO, MODE_FAST };
@@ -44,6 +47,21 @@ static void print_items(struct conf_writer *writer, const char *key, const void 
 	conf_write_close(writer);
 }
 
+static int read_custom(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	if (!str_eq_cstr(node->value, "fine")) {
+		conf_error(context->errors, node, "%s: not fine", context->what);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static const struct field inner_fields[] = {
+	{.key = "deep", .kind = FIELD_BOOL, .default_text = "on"},
+	{.key = "custom", .kind = FIELD_CUSTOM, .read = read_custom},
+};
+
 #define AT(member) .offset = offsetof(struct target, member)
 
 static const struct field fields[] = {
@@ -64,6 +82,11 @@ static const struct field fields[] = {
 	 .name_count = ARRAY_SIZE(modes),
 	 .default_text = "fast"},
 	{.key = "items", .kind = FIELD_CUSTOM, .read = read_items, .print = print_items},
+	{.key = "inner",
+	 .kind = FIELD_SECTION,
+	 AT(inner),
+	 .fields = inner_fields,
+	 .field_count = ARRAY_SIZE(inner_fields)},
 	{.key = "tls", .kind = FIELD_NOT_YET},
 };
 
@@ -106,7 +129,8 @@ static void test_every_kind_is_read_into_its_place(void **state)
 	struct reading reading;
 
 	reading_start(&reading, "name: web\ntext: \"\"\non: true\ncount: 7\ntimeout: 10m\n"
-				"size: 1GiB\nmode: auto\nitems: [ 1, 2, 3 ]\n");
+				"size: 1GiB\nmode: auto\nitems: [ 1, 2, 3 ]\n"
+				"inner: { deep: off, custom: fine }\n");
 	assert_str(buf_str(&reading.printed), "");
 	assert_int_equal(reading.result, 0);
 	assert_str(reading.target.name, "web");
@@ -117,6 +141,7 @@ static void test_every_kind_is_read_into_its_place(void **state)
 	assert_int_equal(reading.target.size_bytes, 1 << 30);
 	assert_int_equal(reading.target.mode, MODE_AUTO);
 	assert_int_equal(reading.target.items, 3);
+	assert_false(reading.target.inner.deep);
 	reading_end(&reading);
 }
 
@@ -144,6 +169,7 @@ static void test_absent_keys_get_their_defaults(void **state)
 	assert_int_equal(reading.target.timeout_ms, 2000);
 	assert_int_equal(reading.target.size_bytes, 65536);
 	assert_int_equal(reading.target.mode, MODE_FAST);
+	assert_true(reading.target.inner.deep);
 	reading_end(&reading);
 }
 
@@ -196,6 +222,11 @@ static void test_wrong_values_say_what_was_expected(void **state)
 		 "f.yaml:1:7: thing 'x': mode: expected one of auto, fast, got a list\n"},
 		{"mode: later", "f.yaml:1:7: thing 'x': mode: 'later' is not supported yet\n"},
 		{"items: 1", "f.yaml:1:8: items: expected a list\n"},
+		{"inner: { deeq: on }",
+		 "f.yaml:1:10: thing 'x': inner: unknown key 'deeq'; did you "
+		 "mean 'deep'?\n"},
+		{"inner: { custom: bad }", "f.yaml:1:18: thing 'x': inner: not fine\n"},
+		{"inner: on", "f.yaml:1:8: thing 'x': inner: expected a mapping, got 'on'\n"},
 		{"tls: {}", "f.yaml:1:1: thing 'x': 'tls' is not supported yet\n"},
 		{"nmae: web", "f.yaml:1:1: thing 'x': unknown key 'nmae'; did you mean 'name'?\n"},
 		{"\"\\e[31m\": web", "f.yaml:1:1: thing 'x': unknown key '\\x1b[31m'\n"},
@@ -286,7 +317,7 @@ static void test_written_members_read_back_to_the_same_values(void **state)
 	assert_int_equal(conf_writer_finish(&writer), 0);
 	assert_str(buf_str(&out),
 		   "name: \"a: b\"\n\"on\": on\ncount: 5\ntimeout: 1500ms\nsize: 64KiB\n"
-		   "mode: fast\nitems:\n  - 0\n  - 1\n");
+		   "mode: fast\nitems:\n  - 0\n  - 1\ninner:\n  deep: on\n");
 	assert_int_equal(buf_append(&out, str_make("", 1)), 0);
 	reading_start(&again, out.data);
 	assert_int_equal(again.result, 0);

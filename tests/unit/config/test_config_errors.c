@@ -1,0 +1,542 @@
+#include "config_fixture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct bad_row {
+	const char *text, *errors;
+};
+
+static void check_rows(const struct bad_row *rows, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct loaded loaded;
+
+		config_load_text(&loaded, rows[i].text, NULL);
+		if (!str_eq_cstr(buf_str(&loaded.printed), rows[i].errors))
+			print_error("row %zu:\n%s", i, rows[i].text);
+		assert_string_equal(loaded.printed.data, rows[i].errors);
+		assert_int_equal(loaded.result, -EINVAL);
+		loaded_done(&loaded);
+	}
+}
+
+static void test_structure_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{"", "sluice.yaml:1:1: configuration: 'version' is required\n"},
+		{"- version\n", "sluice.yaml:1:1: expected a mapping of sections, got a list\n"},
+		{"version: 2\n", "sluice.yaml:1:10: version: expected 1, got '2'\n"},
+		{"version: \"1\"\n", "sluice.yaml:1:10: version: expected 1, got '1'\n"},
+		{CONFIG_HEAD "listners: []\n",
+		 "sluice.yaml:2:1: configuration: unknown key 'listners'; did you mean "
+		 "'listeners'?\n"},
+		{CONFIG_HEAD "version: 1\n",
+		 "sluice.yaml:2:1: key 'version' is given twice; the first is at line 1, column "
+		 "1\n"},
+		{CONFIG_HEAD "node: &n { io: auto }\nroutes: *n\n",
+		 "sluice.yaml:2:7: anchor 'n': anchors are not supported\n"
+		 "sluice.yaml:3:9: alias 'n': aliases are not supported\n"},
+		{CONFIG_HEAD
+		 "services: [ { name: dns } ]\ncaches: [ {} ]\nstores: x\npolicies: {}\n",
+		 "sluice.yaml:2:1: 'services' is not supported yet\n"
+		 "sluice.yaml:3:1: 'caches' is not supported yet\n"
+		 "sluice.yaml:4:1: 'stores' is not supported yet\n"
+		 "sluice.yaml:5:1: 'policies' is not supported yet\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_node_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD "node: 4\n", "sluice.yaml:2:7: node: expected a mapping, got '4'\n"},
+		{CONFIG_HEAD "node:\n  workers: 0\n",
+		 "sluice.yaml:3:12: node: workers: must be 1 to 256, got '0'\n"},
+		{CONFIG_HEAD "node:\n  workers: many\n",
+		 "sluice.yaml:3:12: node: workers: expected a whole number, got 'many'\n"},
+		{CONFIG_HEAD "node:\n  user: ''\n",
+		 "sluice.yaml:3:9: node: user: must not be empty\n"},
+		{CONFIG_HEAD "node:\n  state_dir: var\n  bpffs: [ a ]\n  admin: { socket: x }\n",
+		 "sluice.yaml:3:14: node: state_dir: expected an absolute path, got 'var'\n"
+		 "sluice.yaml:4:10: node: bpffs: expected an absolute path, got a list\n"
+		 "sluice.yaml:5:20: node: admin: socket: expected an absolute path, got 'x'\n"},
+		{CONFIG_HEAD "node:\n  admin: { socket: "
+			     "/0123456789012345678901234567890123456789012345678901234567890123456"
+			     "7890123456789012345678901234567890123456 }\n",
+		 "sluice.yaml:3:20: node: admin: socket: longer than 107 bytes\n"},
+		{CONFIG_HEAD "node:\n  io: uring\n",
+		 "sluice.yaml:3:7: node: io: expected one of auto, io_uring, epoll, got 'uring'; "
+		 "did you mean 'io_uring'?\n"},
+		{CONFIG_HEAD "node:\n  memory_limit: 1MiB\n",
+		 "sluice.yaml:3:17: node: memory_limit: must be at least 16MiB, got '1MiB'\n"},
+		{CONFIG_HEAD "node:\n  log: { level: trace, format: xml }\n",
+		 "sluice.yaml:3:17: node: log: level: expected one of error, warn, info, debug, "
+		 "got "
+		 "'trace'\n"
+		 "sluice.yaml:3:32: node: log: format: expected one of text, json, got 'xml'\n"},
+		{CONFIG_HEAD "node:\n  drain: 2d\n",
+		 "sluice.yaml:3:10: node: drain: must be 0s to 1d, got '2d'\n"},
+		{CONFIG_HEAD "node:\n  metrics: 127.0.0.1:9464\n  dashboard: 127.0.0.1:9465\n"
+			     "  access_log: {}\n  tracing: {}\n  trusted_proxies: []\n",
+		 "sluice.yaml:3:3: node: 'metrics' is not supported yet\n"
+		 "sluice.yaml:4:3: node: 'dashboard' is not supported yet\n"
+		 "sluice.yaml:5:3: node: 'access_log' is not supported yet\n"
+		 "sluice.yaml:6:3: node: 'tracing' is not supported yet\n"
+		 "sluice.yaml:7:3: node: 'trusted_proxies' is not supported yet\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_dataplane_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD "dataplane:\n  interfaces: eth0\n",
+		 "sluice.yaml:3:15: dataplane: interfaces: expected a list, got 'eth0'\n"},
+		{CONFIG_HEAD
+		 "dataplane:\n  interfaces: [ { xdp: fast }, { name: eth0 }, { name: eth0 "
+		 "}, { name: a/b }, { name: a234567890123456 } ]\n",
+		 "sluice.yaml:3:17: dataplane: interfaces: 'name' is required\n"
+		 "sluice.yaml:3:24: dataplane: interfaces: xdp: expected one of auto, native, "
+		 "generic, off, got 'fast'\n"
+		 "sluice.yaml:3:56: dataplane: interfaces: 'eth0' is given twice\n"
+		 "sluice.yaml:3:72: dataplane: interfaces: 'a/b' is not a name of an interface\n"
+		 "sluice.yaml:3:87: dataplane: interfaces: name: longer than 15 bytes\n"},
+		{CONFIG_HEAD "dataplane:\n  allow:\n    - 192.0.2.1/24\n    - { reason: x }\n"
+			     "    - { cidr: 10.0.0.0/8, ttl: 1h }\n    - []\n    -\n",
+		 "sluice.yaml:4:7: dataplane: allow: '192.0.2.1/24' has host bits set; did you "
+		 "mean "
+		 "'192.0.2.0/24'?\n"
+		 "sluice.yaml:5:7: dataplane: allow: needs a 'cidr'\n"
+		 "sluice.yaml:6:27: dataplane: allow: unknown key 'ttl'\n"
+		 "sluice.yaml:7:7: dataplane: allow: expected a mapping, got a list\n"
+		 "sluice.yaml:8:6: dataplane: allow: expected an address or a prefix, got "
+		 "nothing\n"},
+		{CONFIG_HEAD
+		 "dataplane:\n  deny:\n    - 10.0.0.0/8\n    - { cidr: 10.0.0.0/8 }\n"
+		 "    - { cidr: 1.2.3.4, file: x }\n    - { ttl: 10m }\n"
+		 "    - { cidr: 1::1, ttl: 10ms }\n"
+		 "    - { cidr: 1::2, reason: \"0123456789012345678901234567890123\" }\n",
+		 "sluice.yaml:5:7: dataplane: deny: '10.0.0.0/8' is given twice; the first is at "
+		 "line 4, column 7\n"
+		 "sluice.yaml:6:7: dataplane: deny: needs exactly one of 'cidr' and 'file'\n"
+		 "sluice.yaml:7:7: dataplane: deny: needs exactly one of 'cidr' and 'file'\n"
+		 "sluice.yaml:8:26: dataplane: deny: ttl: must be 1s to 3650d, got '10ms'\n"
+		 "sluice.yaml:9:29: dataplane: deny: reason: longer than 31 bytes\n"},
+		{CONFIG_HEAD "dataplane:\n  deny: [ { file: none.txt } ]\n",
+		 "sluice.yaml:3:11: dataplane: deny: file 'none.txt' cannot be read: No such file "
+		 "or directory\n"},
+		{CONFIG_HEAD "dataplane:\n  deny: [ { file: bad.txt } ]\n  alow: []\n",
+		 "sluice.yaml:4:3: dataplane: unknown key 'alow'; did you mean 'allow'?\n"
+		 "bad.txt:2:3: '10.0.0.1/8' has host bits set; did you mean '10.0.0.0/8'?\n"
+		 "bad.txt:4:1: 'example.com' is not an address or a prefix\n"},
+		{CONFIG_HEAD
+		 "dataplane:\n  hash_key: {}\n  source_limits: {}\n  syn_cookies: auto\n"
+		 "  auto_deny: []\n",
+		 "sluice.yaml:3:3: dataplane: 'hash_key' is not supported yet\n"
+		 "sluice.yaml:4:3: dataplane: 'source_limits' is not supported yet\n"
+		 "sluice.yaml:5:3: dataplane: 'syn_cookies' is not supported yet\n"
+		 "sluice.yaml:6:3: dataplane: 'auto_deny' is not supported yet\n"},
+	};
+
+	config_write_file("bad.txt", "# list\n  10.0.0.1/8 # no\n192.0.2.0/24\nexample.com\n");
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_listener_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD "listeners: web\n",
+		 "sluice.yaml:2:12: listeners: expected a list, got 'web'\n"},
+		{CONFIG_HEAD "listeners:\n  - { address: \"192.0.2.1:80\" }\n",
+		 "sluice.yaml:3:5: listener 1: 'name' is required\n"
+		 "sluice.yaml:3:5: listener 1: 'protocol' is required\n"},
+		{CONFIG_HEAD "listeners:\n"
+			     "  - { name: Web, address: \"192.0.2.1:80\", protocol: http }\n"
+			     "  - { name: a, address: \"192.0.2.2:80\", protocol: http }\n"
+			     "  - { name: a, address: \"192.0.2.3:80\", protocol: http }\n",
+		 "sluice.yaml:3:13: listener 'Web': a name has 1 to 63 of the letters a-z, digits, "
+		 "'-' and '_', and begins with a letter or digit\n"
+		 "sluice.yaml:5:13: listener 'a' is defined twice; the first is at line 4, column "
+		 "13\n"},
+		{CONFIG_HEAD "listeners:\n  - name: a\n    protocol: http\n    address:\n"
+			     "      - \"192.0.2.1\"\n      - \"2001:db8::1:80\"\n"
+			     "      - \"192.0.2.1:0\"\n      - \"192.0.2.1:90-80\"\n"
+			     "      - \"192.0.2.1/24:80\"\n      - \"[192.0.2.1]:80\"\n"
+			     "      - \"host:80\"\n      - []\n      - \"192.0.2.1:65536\"\n",
+		 "sluice.yaml:6:9: listener 'a': address: '192.0.2.1': expected ADDRESS:PORT, "
+		 "[IPV6]:PORT, PREFIX/LEN:PORT or *:PORT\n"
+		 "sluice.yaml:7:9: listener 'a': address: '2001:db8::1:80': expected ADDRESS:PORT, "
+		 "[IPV6]:PORT, PREFIX/LEN:PORT or *:PORT\n"
+		 "sluice.yaml:8:9: listener 'a': address: '192.0.2.1:0': the port must be 1 to "
+		 "65535, or a range such as 1000-2000\n"
+		 "sluice.yaml:9:9: listener 'a': address: '192.0.2.1:90-80': the port must be 1 to "
+		 "65535, or a range such as 1000-2000\n"
+		 "sluice.yaml:10:9: listener 'a': address: '192.0.2.1/24' has host bits set; did "
+		 "you mean '192.0.2.0/24'?\n"
+		 "sluice.yaml:11:9: listener 'a': address: '[192.0.2.1]:80': expected "
+		 "ADDRESS:PORT, "
+		 "[IPV6]:PORT, PREFIX/LEN:PORT or *:PORT\n"
+		 "sluice.yaml:12:9: listener 'a': address: 'host' is not an address or a prefix\n"
+		 "sluice.yaml:13:9: listener 'a': address: expected ADDRESS:PORT, got a list\n"
+		 "sluice.yaml:14:9: listener 'a': address: '192.0.2.1:65536': the port must be 1 "
+		 "to "
+		 "65535, or a range such as 1000-2000\n"},
+		{CONFIG_HEAD
+		 "listeners:\n"
+		 "  - { name: a, address: \"*:80\", protocol: http }\n"
+		 "  - { name: b, address: \"[::]/0:80\", protocol: http }\n"
+		 "  - { name: c, address: [ \"10.0.0.1:80\", \"10.0.0.1:80\" ], protocol: http "
+		 "}\n",
+		 "sluice.yaml:4:5: listener 'b': address '[::/0]:80' belongs to listener 'a' at "
+		 "line 3 already\n"
+		 "sluice.yaml:5:5: listener 'c': address '10.0.0.1:80' is given twice\n"},
+		{CONFIG_HEAD "listeners:\n  - { name: a, address: [], protocol: tcp }\n",
+		 "sluice.yaml:3:25: listener 'a': address: needs 1 to 4096 addresses, has 0\n"
+		 "sluice.yaml:3:39: listener 'a': protocol: 'tcp' is not supported yet\n"},
+		{CONFIG_HEAD
+		 "listeners:\n  - name: a\n    address: \"192.0.2.1:80\"\n"
+		 "    protocol: http\n    limits: { header_bytes: 4KiB, uri_bytes: 4KiB }\n",
+		 "sluice.yaml:3:5: listener 'a': limits: uri_bytes (4KiB) must be less than "
+		 "header_bytes (4KiB)\n"},
+		{CONFIG_HEAD
+		 "listeners:\n  - name: a\n    address: \"192.0.2.1:80\"\n"
+		 "    protocol: http\n    limits: { header_bytes: 1, header_count: 0, "
+		 "connections_per_source: 5 }\n"
+		 "    timeouts: { header: 0s, idle: 10, handshake: 1s, min_body_rate: 1KiB/s "
+		 "}\n    tls: {}\n    proxy_protocol: accept\n    upstream: x\n",
+		 "sluice.yaml:6:29: listener 'a': limits: header_bytes: must be 1KiB to 1MiB, got "
+		 "'1'\n"
+		 "sluice.yaml:6:46: listener 'a': limits: header_count: must be 1 to 10000, got "
+		 "'0'\n"
+		 "sluice.yaml:6:49: listener 'a': limits: 'connections_per_source' is not "
+		 "supported "
+		 "yet\n"
+		 "sluice.yaml:7:25: listener 'a': timeouts: header: must be 1ms to 1d, got '0s'\n"
+		 "sluice.yaml:7:35: listener 'a': timeouts: idle: expected a duration such as "
+		 "500ms, 2s, 10m, 24h or 7d, got '10'\n"
+		 "sluice.yaml:7:39: listener 'a': timeouts: 'handshake' is not supported yet\n"
+		 "sluice.yaml:7:54: listener 'a': timeouts: 'min_body_rate' is not supported yet\n"
+		 "sluice.yaml:8:5: listener 'a': 'tls' is not supported yet\n"
+		 "sluice.yaml:9:21: listener 'a': proxy_protocol: 'accept' is not supported yet\n"
+		 "sluice.yaml:10:5: listener 'a': 'upstream' is not supported yet\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_upstream_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD "upstreams:\n  - { name: a }\n  - { name: b, endpoints: [] }\n  - c\n",
+		 "sluice.yaml:3:5: upstream 'a': 'endpoints' is required\n"
+		 "sluice.yaml:4:27: upstream 'b': endpoints: needs 1 to 4096 endpoints, has 0\n"
+		 "sluice.yaml:5:5: upstream 3: expected a mapping, got 'c'\n"},
+		{CONFIG_HEAD
+		 "upstreams:\n  - name: a\n    endpoints:\n      - shop.internal:8080\n"
+		 "      - 10.0.0.1\n      - 10.0.0.1:0\n      - { address: 10.0.0.2:80, "
+		 "weight: 0 }\n      - { weight: 2 }\n      - { address: [] }\n"
+		 "      - \"unix:\"\n      - 10.0.0.3:80\n      - { address: 10.0.0.3:80 }\n",
+		 "sluice.yaml:5:9: upstream 'a': endpoint 'shop.internal:8080': use an IP address; "
+		 "names are not supported yet\n"
+		 "sluice.yaml:6:9: upstream 'a': endpoint: '10.0.0.1' has no port; expected "
+		 "'ADDRESS:PORT'\n"
+		 "sluice.yaml:7:9: upstream 'a': endpoint: '10.0.0.1:0': the port must be 1 to "
+		 "65535\n"
+		 "sluice.yaml:8:41: upstream 'a': endpoints: weight: must be 1 to 65535, got '0'\n"
+		 "sluice.yaml:9:9: upstream 'a': endpoints: 'address' is required\n"
+		 "sluice.yaml:10:20: upstream 'a': endpoints: expected an address such as "
+		 "10.0.0.1:8080, got a list\n"
+		 "sluice.yaml:11:9: upstream 'a': endpoint: 'unix:' needs a path after it\n"
+		 "sluice.yaml:13:9: upstream 'a': endpoint '10.0.0.3:80' is given twice; use "
+		 "'weight' to send it more\n"},
+		{CONFIG_HEAD
+		 "upstreams:\n  - name: a\n    dns: x:80\n    balance: maglev\n"
+		 "    protocol: http2\n    health_check: {}\n    retry: {}\n    tls: {}\n",
+		 "sluice.yaml:4:5: upstream 'a': 'dns' is not supported yet\n"
+		 "sluice.yaml:5:14: upstream 'a': balance: 'maglev' is not supported yet\n"
+		 "sluice.yaml:6:15: upstream 'a': protocol: 'http2' is not supported yet\n"
+		 "sluice.yaml:7:5: upstream 'a': 'health_check' is not supported yet\n"
+		 "sluice.yaml:8:5: upstream 'a': 'retry' is not supported yet\n"
+		 "sluice.yaml:9:5: upstream 'a': 'tls' is not supported yet\n"},
+		{CONFIG_HEAD
+		 "upstreams:\n  - { name: a, endpoints: [ 10.0.0.1:80 ], timeouts: { connect: "
+		 "0s, reponse: 1s } }\n",
+		 "sluice.yaml:3:65: upstream 'a': timeouts: connect: must be 1ms to 1d, got '0s'\n"
+		 "sluice.yaml:3:69: upstream 'a': timeouts: unknown key 'reponse'; did you mean "
+		 "'response'?\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_route_reference_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD CONFIG_WEB
+		 "upstreams: [ { name: payments, endpoints: [ 10.0.0.1:80 ] } ]\n"
+		 "routes:\n  - { name: api, proxy: { upstream: pay } }\n",
+		 "sluice.yaml:5:37: route 'api': upstream 'pay' is not defined; did you mean "
+		 "'payments'?\n"},
+		{CONFIG_HEAD CONFIG_WEB CONFIG_UP
+		 "routes:\n  - { name: api, listeners: [ web, wep ], proxy: { upstream: [] } }\n",
+		 "sluice.yaml:5:36: route 'api': listener 'wep' is not defined; did you mean "
+		 "'web'?\n"
+		 "sluice.yaml:5:62: route 'api': expected the name of an upstream, got a list\n"},
+		/* An upstream with an error of its own is defined all the same. */
+		{CONFIG_HEAD CONFIG_WEB "upstreams: [ { name: shop, endpoints: [ x ] } ]\n"
+					"routes:\n  - { name: api, proxy: { upstream: shop } }\n",
+		 "sluice.yaml:3:41: upstream 'shop': endpoint 'x': use an IP address; names are "
+		 "not "
+		 "supported yet\n"},
+		{CONFIG_HEAD "routes:\n  - { name: api, respond: {} }\n",
+		 "sluice.yaml:3:5: route 'api': there is no listener that it could be reached "
+		 "by\n"},
+		{CONFIG_HEAD CONFIG_WEB "routes:\n  - { name: a, respond: {} }\n  - { name: a, "
+					"match: { path: { exact: /x } }, "
+					"respond: {} }\n",
+		 "sluice.yaml:5:13: route 'a' is defined twice; the first is at line 4, column "
+		 "13\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_route_match_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n  - name: a\n    respond: {}\n    match:\n      hosts:\n"
+		 "        - api.*.com\n        - \"http://x\"\n        - \"x:80\"\n        - a..b\n"
+		 "        - \"*.\"\n        - \"[::1\"\n        - ok.example.com\n        - \"\"\n",
+		 "sluice.yaml:15:11: route 'a': match: hosts: must not be empty\n"},
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n  - name: a\n    respond: {}\n    match:\n      hosts:\n"
+		 "        - api.*.com\n        - \"http://x\"\n        - \"x:80\"\n        - a..b\n"
+		 "        - \"*.\"\n        - \"[::1\"\n        - ok.example.com\n",
+		 "sluice.yaml:8:11: route 'a': match: hosts: 'api.*.com': '*' stands only in "
+		 "front, "
+		 "as in '*.example.com'\n"
+		 "sluice.yaml:9:11: route 'a': match: hosts: 'http://x': a host has neither scheme "
+		 "nor port\n"
+		 "sluice.yaml:10:11: route 'a': match: hosts: 'x:80': a host has neither scheme "
+		 "nor "
+		 "port\n"
+		 "sluice.yaml:11:11: route 'a': match: hosts: 'a..b' is not a host name\n"
+		 "sluice.yaml:12:11: route 'a': match: hosts: '*.' is not a host name\n"
+		 "sluice.yaml:13:11: route 'a': match: hosts: '[::1': a host has neither scheme "
+		 "nor "
+		 "port\n"},
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n"
+		 "  - { name: a, respond: {}, match: { path: { prefix: cart } } }\n"
+		 "  - { name: b, respond: {}, match: { path: { exact: /a/../b } } }\n"
+		 "  - { name: c, respond: {}, match: { path: { exact: /%7euser } } }\n"
+		 "  - { name: d, respond: {}, match: { path: { exact: /a%2fb } } }\n"
+		 "  - { name: e, respond: {}, match: { path: { exact: \"/a b\" } } }\n"
+		 "  - { name: f, respond: {}, match: { path: { exact: /f, prefix: /f } } }\n"
+		 "  - { name: g, respond: {}, match: { path: {} } }\n"
+		 "  - { name: h, respond: {}, match: { path: { regex: x } } }\n"
+		 "  - { name: i, respond: {}, match: { path: /i } }\n"
+		 "  - { name: j, respond: {}, match: { path: { exact: /.. } } }\n",
+		 "sluice.yaml:4:54: route 'a': match: path: expected a path that begins with '/', "
+		 "got 'cart'\n"
+		 "sluice.yaml:5:53: route 'b': match: path: '/a/../b' must be written as '/b'\n"
+		 "sluice.yaml:6:53: route 'c': match: path: '/%7euser' must be written as "
+		 "'/~user'\n"
+		 "sluice.yaml:7:53: route 'd': match: path: '/a%2fb': such a path is never routed "
+		 "(bad or forbidden escape, or above the root)\n"
+		 "sluice.yaml:8:53: route 'e': match: path: '/a b': spaces, '?', '#' and bytes "
+		 "beyond ASCII must be percent-encoded\n"
+		 "sluice.yaml:9:44: route 'f': match: path: needs exactly one of 'prefix' and "
+		 "'exact'\n"
+		 "sluice.yaml:10:44: route 'g': match: path: needs exactly one of 'prefix' and "
+		 "'exact'\n"
+		 "sluice.yaml:11:46: route 'h': match: path: 'regex' is not supported yet\n"
+		 "sluice.yaml:12:44: route 'i': match: path: expected a mapping, got '/i'\n"
+		 "sluice.yaml:13:53: route 'j': match: path: '/..': such a path is never routed "
+		 "(bad "
+		 "or forbidden escape, or above the root)\n"},
+		{CONFIG_HEAD CONFIG_WEB "routes:\n  - { name: a, respond: {}, match: { methods: [ "
+					"GET, get, \"A B\", CONNECT ] "
+					"} }\n  - { name: b, respond: {}, match: { headers: {}, "
+					"query: {}, sni: [], upgrade: "
+					"x } }\n",
+		 "sluice.yaml:4:54: route 'a': match: methods: 'get': did you mean 'GET'?\n"
+		 "sluice.yaml:4:59: route 'a': match: methods: 'A B' is not a method\n"
+		 "sluice.yaml:4:66: route 'a': match: methods: 'CONNECT' is not supported yet\n"
+		 "sluice.yaml:5:38: route 'b': match: 'headers' is not supported yet\n"
+		 "sluice.yaml:5:51: route 'b': match: 'query' is not supported yet\n"
+		 "sluice.yaml:5:62: route 'b': match: 'sni' is not supported yet\n"
+		 "sluice.yaml:5:71: route 'b': match: 'upgrade' is not supported yet\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_route_action_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD CONFIG_WEB CONFIG_UP
+		 "routes:\n  - { name: a }\n"
+		 "  - { name: b, match: { path: { exact: /b } }, respond: {}, redirect: { scheme: "
+		 "https "
+		 "} }\n"
+		 "  - { name: c, match: { path: { exact: /c } }, files: {}, policies: [] }\n"
+		 "  - { name: d, match: { path: { exact: /d } }, compose: {}, proxy: { upstream: "
+		 "shop "
+		 "} }\n",
+		 "sluice.yaml:5:5: route 'a': needs an action: 'proxy', 'redirect' or 'respond'\n"
+		 "sluice.yaml:6:48: route 'b': has 'redirect' already; 'respond' is a second "
+		 "action\n"
+		 "sluice.yaml:7:48: route 'c': 'files' is not supported yet\n"
+		 "sluice.yaml:7:59: route 'c': 'policies' is not supported yet\n"
+		 "sluice.yaml:8:48: route 'd': 'compose' is not supported yet\n"
+		 "sluice.yaml:8:61: route 'd': has 'compose' already; 'proxy' is a second "
+		 "action\n"},
+		{CONFIG_HEAD CONFIG_WEB CONFIG_UP
+		 "routes:\n"
+		 "  - { name: a, match: { path: { exact: /a } }, proxy: {} }\n"
+		 "  - { name: b, match: { path: { exact: /b } }, proxy: shop }\n"
+		 "  - { name: c, match: { path: { exact: /c } }, proxy: { split: [] } }\n"
+		 "  - { name: d, match: { path: { exact: /d } }, proxy: { upstream: shop, "
+		 "trailers: "
+		 "maybe, mirror: {} } }\n",
+		 "sluice.yaml:5:55: route 'a': proxy: 'upstream' is required\n"
+		 "sluice.yaml:6:55: route 'b': proxy: expected a mapping, got 'shop'\n"
+		 "sluice.yaml:7:57: route 'c': proxy: 'split' is not supported yet\n"
+		 "sluice.yaml:8:83: route 'd': proxy: trailers: expected on or off, got 'maybe'\n"
+		 "sluice.yaml:8:90: route 'd': proxy: 'mirror' is not supported yet\n"},
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n"
+		 "  - { name: a, match: { path: { exact: /a } }, redirect: { status: 301 } }\n"
+		 "  - { name: b, match: { path: { exact: /b } }, redirect: { scheme: ftp, status: "
+		 "200 } "
+		 "}\n"
+		 "  - { name: c, match: { path: { exact: /c } }, redirect: { host: \"x y\", port: "
+		 "0 } "
+		 "}\n"
+		 "  - { name: d, match: { path: { exact: /d } }, redirect: { path: //evil.example "
+		 "} "
+		 "}\n"
+		 "  - { name: e, match: { path: { exact: /e } }, redirect: { path: \"/a\\r\\nb\" } "
+		 "}\n",
+		 "sluice.yaml:4:58: route 'a': redirect: needs one of 'scheme', 'host', 'port' and "
+		 "'path', or the client would come back for ever\n"
+		 "sluice.yaml:5:68: route 'b': redirect: scheme: expected one of http, https, got "
+		 "'ftp'\n"
+		 "sluice.yaml:5:81: route 'b': redirect: status: expected one of 301, 302, 303, "
+		 "307, 308, got '200'\n"
+		 "sluice.yaml:6:66: route 'c': redirect: host: expected a host name in lower case, "
+		 "without port, got 'x y'\n"
+		 "sluice.yaml:6:79: route 'c': redirect: port: must be 1 to 65535, got '0'\n"
+		 "sluice.yaml:7:66: route 'd': redirect: path: expected a path that begins with "
+		 "one "
+		 "'/', percent-encoded where needed, got '//evil.example'\n"
+		 "sluice.yaml:8:66: route 'e': redirect: path: expected a path that begins with "
+		 "one "
+		 "'/', percent-encoded where needed, got '/a\\x0d\\x0ab'\n"},
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n"
+		 "  - { name: a, match: { path: { exact: /a } }, respond: { status: 199, body: [] "
+		 "} }\n"
+		 "  - { name: b, match: { path: { exact: /b } }, respond: { status: 204, body: x } "
+		 "}\n"
+		 "  - { name: c, match: { path: { exact: /c } }, respond: { headers: { \"a b\": x, "
+		 "content-length: 1, X-Ok: \"a\\nb\", connection: close } } }\n"
+		 "  - { name: d, match: { path: { exact: /d } }, respond: { headers: [] } }\n",
+		 "sluice.yaml:4:67: route 'a': respond: status: must be 200 to 599, got '199'\n"
+		 "sluice.yaml:4:78: route 'a': respond: body: expected text, got a list\n"
+		 "sluice.yaml:5:57: route 'b': respond: an answer with status 204 has no body\n"
+		 "sluice.yaml:6:70: route 'c': respond: headers: 'a b' is not a field name\n"
+		 "sluice.yaml:6:80: route 'c': respond: headers: 'content-length' is written by "
+		 "Sluice itself\n"
+		 "sluice.yaml:6:105: route 'c': respond: headers: 'X-Ok': expected text without "
+		 "control bytes and outer spaces, got 'a\\x0ab'\n"
+		 "sluice.yaml:6:113: route 'c': respond: headers: 'connection' is written by "
+		 "Sluice "
+		 "itself\n"
+		 "sluice.yaml:7:68: route 'd': respond: headers: expected a mapping, got a list\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_routes_that_match_the_same_requests_are_named_with_both_places(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n"
+		 "  - { name: a, match: { hosts: [ x, y ], path: { prefix: /p } }, respond: {} }\n"
+		 "  - { name: b, match: { hosts: [ z, Y ], path: { prefix: /p/ } }, respond: {} }\n"
+		 "  - { name: c, match: { hosts: [ y ], path: { exact: /p } }, respond: {} }\n"
+		 "  - { name: d, match: { hosts: [ y ], path: { prefix: /p }, methods: [ GET ] }, "
+		 "respond: {} }\n"
+		 "  - { name: e, match: { path: { prefix: /p } }, respond: {} }\n"
+		 "  - { name: f, match: { path: { prefix: /p } }, respond: {} }\n"
+		 "  - { name: g, match: { path: { prefix: /p } }, respond: {} }\n",
+		 "sluice.yaml:5:5: route 'b': matches the same requests as route 'a' at line 4, "
+		 "column 5\n"
+		 "sluice.yaml:9:5: route 'f': matches the same requests as route 'e' at line 8, "
+		 "column 5\n"
+		 "sluice.yaml:10:5: route 'g': matches the same requests as route 'e' at line 8, "
+		 "column 5\n"},
+		{CONFIG_HEAD "listeners:\n"
+			     "  - { name: a, address: \"192.0.2.1:80\", protocol: http }\n"
+			     "  - { name: b, address: \"192.0.2.2:80\", protocol: http }\n"
+			     "routes:\n"
+			     "  - { name: r1, listeners: [ a ], respond: {} }\n"
+			     "  - { name: r2, listeners: b, respond: {} }\n"
+			     "  - { name: r3, respond: {} }\n",
+		 "sluice.yaml:8:5: route 'r3': matches the same requests as route 'r1' at line 6, "
+		 "column 5\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+static void test_engine_of_the_environment_is_checked(void **state)
+{
+	static const struct bad_row rows[] = {
+		{CONFIG_HEAD, "sluice.yaml: environment variable SLUICE_IO: expected one of auto, "
+			      "io_uring, epoll, got 'select'\n"},
+	};
+
+	assert_int_equal(setenv(CONFIG_ENGINE_ENV, "select", 1), 0);
+	check_rows(rows, ARRAY_SIZE(rows));
+	assert_int_equal(unsetenv(CONFIG_ENGINE_ENV), 0);
+}
+
+static void test_missing_file_is_told(void **state)
+{
+	struct loaded loaded;
+
+	config_load_text(&loaded, NULL, NULL);
+	assert_int_equal(loaded.result, -ENOENT);
+	assert_string_equal(loaded.printed.data,
+			    "sluice.yaml: cannot be read: No such file or directory\n");
+	loaded_done(&loaded);
+}
+
+#define in_dir(test) cmocka_unit_test_setup_teardown(test, config_enter_dir, config_leave_dir)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		in_dir(test_structure_errors),
+		in_dir(test_node_errors),
+		in_dir(test_dataplane_errors),
+		in_dir(test_listener_errors),
+		in_dir(test_upstream_errors),
+		in_dir(test_route_reference_errors),
+		in_dir(test_route_match_errors),
+		in_dir(test_route_action_errors),
+		in_dir(test_routes_that_match_the_same_requests_are_named_with_both_places),
+		in_dir(test_engine_of_the_environment_is_checked),
+		in_dir(test_missing_file_is_told),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

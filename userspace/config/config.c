@@ -1,0 +1,370 @@
+#include "config/config.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "config/dataplane_config.h"
+#include "config/node_config.h"
+#include "http/listener_config.h"
+#include "http/route_config.h"
+#include "upstream/upstream_config.h"
+
+#define CONFIG_VERSION	    1
+#define CONFLICTS_SHOWN_MAX 50
+#define VALUE_MAX	    96
+
+/* One reading. Names and the document are needed until references are resolved. */
+struct loading {
+	const struct conf_node *root;
+	struct conf_doc *doc;
+	struct snapshot *snapshot;
+	struct field_context context;
+	struct name_table listeners, upstreams, routes;
+};
+
+DEFINE_FREEP(struct conf_doc, conf_doc_free)
+DEFINE_FREEP(struct snapshot, snapshot_unref)
+
+static int version_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	char value[VALUE_MAX];
+
+	if (node->type == CONF_SCALAR && !node->quoted && str_eq_cstr(node->value, "1"))
+		return 0;
+	conf_error(context->errors, node, "version: expected %d, got %s", CONFIG_VERSION,
+		   conf_describe(node, value, sizeof(value)));
+	return -EINVAL;
+}
+
+/* Sections are read in the order in which they need each other, not in that of the file. */
+static int section_seen(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	return 0;
+}
+
+/* Files may be written for later: an empty list asks for nothing. */
+static int section_not_yet(const struct field_context *context, const struct conf_node *node,
+			   void *target)
+{
+	if ((node->type == CONF_SEQUENCE && !node->count) || conf_is_null(node))
+		return 0;
+	conf_error_key(context->errors, node, "'%.*s' is not supported yet", STR_FMT(node->key));
+	return -EINVAL;
+}
+
+static const struct field root_fields[] = {
+	{.key = "version", .kind = FIELD_CUSTOM, .required = true, .read = version_read},
+	{.key = "node", .kind = FIELD_CUSTOM, .read = section_seen},
+	{.key = "dataplane", .kind = FIELD_CUSTOM, .read = section_seen},
+	{.key = "services", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "listeners", .kind = FIELD_CUSTOM, .read = section_seen},
+	{.key = "upstreams", .kind = FIELD_CUSTOM, .read = section_seen},
+	{.key = "caches", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "stores", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "policies", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "routes", .kind = FIELD_CUSTOM, .read = section_seen},
+};
+
+static struct field_context section_context(const struct loading *loading, const char *what)
+{
+	struct field_context context = loading->context;
+
+	context.what = what;
+	return context;
+}
+
+/* Every section is read whatever became of the others; the errors say how it went. */
+static void read_sections(struct loading *loading)
+{
+	struct snapshot *snapshot = loading->snapshot;
+	const struct conf_node *root = loading->root;
+	struct arena *scratch = &loading->doc->arena;
+	struct field_context context = section_context(loading, "listeners");
+	struct route_targets targets;
+
+	(void)field_read(&loading->context, root_fields, ARRAY_SIZE(root_fields), root,
+			 "configuration", NULL);
+	(void)node_config_read(&loading->context, conf_get(root, "node"), &snapshot->node);
+	(void)dataplane_config_read(&loading->context, conf_get(root, "dataplane"),
+				    snapshot->loaded_wall_ms, &snapshot->dataplane);
+	if (listeners_read(&context, conf_get(root, "listeners"), scratch, &loading->listeners,
+			   &snapshot->listeners, &snapshot->listener_count) == -ENOMEM)
+		return;
+	context = section_context(loading, "upstreams");
+	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
+			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)
+		return;
+	targets = (struct route_targets){
+		.listeners = &loading->listeners,
+		.upstreams = &loading->upstreams,
+		.upstream_items = snapshot->upstreams,
+	};
+	context = section_context(loading, "routes");
+	(void)routes_read(&context, conf_get(root, "routes"), &targets, scratch, &loading->routes,
+			  &snapshot->routes, &snapshot->route_count);
+}
+
+/* ---- routers ---- */
+
+static bool serves(const struct route *route, const struct listener_conf *listener)
+{
+	for (unsigned int i = 0; i < route->listener_count; i++)
+		if (str_eq(route->listeners[i], listener->name))
+			return true;
+	return !route->listener_count;
+}
+
+static bool share_host(const struct route *left, const struct route *right)
+{
+	if (!left->host_count || !right->host_count)
+		return left->host_count == right->host_count;
+	for (unsigned int i = 0; i < left->host_count; i++)
+		for (unsigned int j = 0; j < right->host_count; j++)
+			if (str_eq(left->hosts[i], right->hosts[j]))
+				return true;
+	return false;
+}
+
+static bool same_methods(const struct route *left, const struct route *right)
+{
+	if (left->methods != right->methods ||
+	    left->other_method_count != right->other_method_count)
+		return false;
+	for (unsigned int i = 0; i < left->other_method_count; i++) {
+		bool found = false;
+
+		for (unsigned int j = 0; j < right->other_method_count && !found; j++)
+			found = str_eq(left->other_methods[i], right->other_methods[j]);
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* The prefixes "/a" and "/a/" match the same paths. */
+static struct str path_key(const struct route *route)
+{
+	struct str path = route->path;
+
+	if (route->path_kind == ROUTE_PATH_PREFIX && str_ends_with(path, STR("/")))
+		path.len--;
+	return path;
+}
+
+static void report_conflict(const struct loading *loading, struct route *const *routes,
+			    const struct route *later)
+{
+	for (unsigned int i = 0; routes[i] != later; i++) {
+		if (routes[i]->path_kind != later->path_kind ||
+		    !str_eq(path_key(routes[i]), path_key(later)) ||
+		    !share_host(routes[i], later) || !same_methods(routes[i], later))
+			continue;
+		conf_error_at(loading->context.errors, later->line, later->column,
+			      "route '%.*s': matches the same requests as route '%.*s' at line %u, "
+			      "column %u",
+			      STR_FMT(later->name), STR_FMT(routes[i]->name), routes[i]->line,
+			      routes[i]->column);
+		return;
+	}
+}
+
+/* Takes the reported route out and tries again, so that the next conflict shows, too. */
+static void build_router(const struct loading *loading, struct listener_conf *listener,
+			 struct route **routes, bool *reported)
+{
+	struct snapshot *snapshot = loading->snapshot;
+	const struct route *conflict;
+	unsigned int count = 0;
+
+	for (unsigned int i = 0; i < snapshot->route_count; i++)
+		if (snapshot->routes[i].path.ptr && serves(&snapshot->routes[i], listener))
+			routes[count++] = &snapshot->routes[i];
+	for (unsigned int round = 0; round < CONFLICTS_SHOWN_MAX; round++) {
+		unsigned int at = 0;
+
+		listener->router = router_build(&snapshot->arena, routes, count, &conflict);
+		if (!listener->router) {
+			(void)field_no_memory(&loading->context, NULL);
+			return;
+		}
+		if (!conflict)
+			return;
+		if (!reported[conflict - snapshot->routes]) {
+			reported[conflict - snapshot->routes] = true;
+			report_conflict(loading, routes, conflict);
+		}
+		while (routes[at] != conflict)
+			at++;
+		memmove(routes + at, routes + at + 1, (count - at - 1) * sizeof(*routes));
+		count--;
+	}
+}
+
+static void build_routers(const struct loading *loading)
+{
+	struct snapshot *snapshot = loading->snapshot;
+	struct arena *scratch = &loading->doc->arena;
+	struct route **routes = arena_new_array(scratch, struct route *, snapshot->route_count);
+	bool *reported = arena_new_array(scratch, bool, snapshot->route_count);
+
+	if (!routes || !reported) {
+		(void)field_no_memory(&loading->context, NULL);
+		return;
+	}
+	for (unsigned int i = 0; i < snapshot->listener_count; i++)
+		build_router(loading, &snapshot->listeners[i], routes, reported);
+}
+
+/* ---- runtime objects ---- */
+
+static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
+			   unsigned int worker_count)
+{
+	int r = 0;
+
+	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++) {
+		struct upstream_conf *upstream = &snapshot->upstreams[i];
+
+		for (unsigned int j = 0; j < upstream->endpoint_count && !r; j++)
+			r = endpoint_acquire(registry, upstream->name, &upstream->endpoints[j].addr,
+					     worker_count, &upstream->endpoints[j].endpoint);
+	}
+	for (unsigned int i = 0; i < snapshot->route_count && !r; i++)
+		r = route_stats_acquire(registry, snapshot->routes[i].name, worker_count,
+					&snapshot->routes[i].stats);
+	return r;
+}
+
+static int load(struct loading *loading, const char *path, const char *base_dir,
+		struct conf_errors *errors)
+{
+	struct snapshot *snapshot = loading->snapshot;
+	char value[VALUE_MAX];
+
+	snapshot->loaded_wall_ms = clock_wall_ms();
+	snapshot->file = arena_copy(&snapshot->arena, str_from_cstr(path));
+	loading->root = loading->doc->root;
+	loading->context = (struct field_context){
+		.errors = errors,
+		.arena = &snapshot->arena,
+		.base_dir = base_dir,
+	};
+	if (!snapshot->file.ptr)
+		return field_no_memory(&loading->context, NULL);
+	if (loading->root->type != CONF_MAPPING) {
+		if (!loading->root->refused)
+			conf_error(errors, loading->root, "expected a mapping of sections, got %s",
+				   conf_describe(loading->root, value, sizeof(value)));
+		return -EINVAL;
+	}
+	read_sections(loading);
+	if (!snapshot->arena.overflowed && !loading->doc->arena.overflowed)
+		build_routers(loading);
+	return 0;
+}
+
+/* "etc/sluice/" of "etc/sluice/x.yaml"; "" where there is no directory in the name. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? strndup(path, (size_t)(slash - path) + 1) : strdup("");
+}
+
+/* text: what stands in the file; NULL: read it. */
+static int load_from(const char *path, const struct str *text, struct registry *registry,
+		     unsigned int worker_count, struct conf_errors *errors,
+		     struct snapshot **ret_snapshot)
+{
+	_cleanup_(snapshot_unrefp)
+	struct snapshot *snapshot = snapshot_new();
+	_cleanup_(conf_doc_freep)
+	struct conf_doc *doc = NULL;
+	_cleanup_free_ char *base_dir = directory_of(path);
+	unsigned int errors_before = conf_errors_count(errors);
+	struct loading loading = {.snapshot = snapshot};
+	int r;
+
+	if (!snapshot || !base_dir) {
+		conf_error(errors, NULL, "out of memory");
+		return -ENOMEM;
+	}
+	r = text ? conf_load_string(*text, errors, &doc) : conf_load_file(path, errors, &doc);
+	if (r)
+		return r;
+	loading.doc = doc;
+	r = load(&loading, path, base_dir, errors);
+	if (!r && conf_errors_count(errors) != errors_before)
+		r = -EINVAL;
+	if (snapshot->arena.overflowed || doc->arena.overflowed)
+		r = -ENOMEM;
+	if (!r && registry) {
+		r = acquire_objects(registry, snapshot,
+				    worker_count ? worker_count : config_worker_count(snapshot));
+		if (r)
+			conf_error(errors, NULL, "runtime objects cannot be made: %s",
+				   strerrordesc_np(-r));
+	}
+	if (r)
+		return r;
+	*ret_snapshot = TAKE_PTR(snapshot);
+	return 0;
+}
+
+int config_load(const char *path, struct registry *registry, unsigned int worker_count,
+		struct conf_errors *errors, struct snapshot **ret_snapshot)
+{
+	return load_from(path, NULL, registry, worker_count, errors, ret_snapshot);
+}
+
+int config_load_string(struct str text, const char *path, struct registry *registry,
+		       unsigned int worker_count, struct conf_errors *errors,
+		       struct snapshot **ret_snapshot)
+{
+	return load_from(path, &text, registry, worker_count, errors, ret_snapshot);
+}
+
+unsigned int config_worker_count(const struct snapshot *snapshot)
+{
+	cpu_set_t cpus;
+	long count;
+
+	if (snapshot->node.workers)
+		return (unsigned int)snapshot->node.workers;
+	/* Fails on machines of more than 1,024 CPUs. */
+	if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+		count = CPU_COUNT(&cpus);
+	else
+		count = sysconf(_SC_NPROCESSORS_ONLN);
+	return (unsigned int)MIN(MAX(count, 1), STEER_WORKERS_MAX);
+}
+
+int config_print_effective(const struct snapshot *snapshot, struct buf *out)
+{
+	struct conf_writer writer;
+
+	conf_writer_init(&writer, out);
+	conf_write_u64(&writer, "version", CONFIG_VERSION);
+	conf_write_open_mapping(&writer, "node");
+	node_config_write(&writer, &snapshot->node);
+	conf_write_close(&writer);
+	conf_write_open_mapping(&writer, "dataplane");
+	dataplane_config_write(&writer, &snapshot->dataplane);
+	conf_write_close(&writer);
+	conf_write_open_list(&writer, "listeners");
+	listeners_write(&writer, snapshot->listeners, snapshot->listener_count);
+	conf_write_close(&writer);
+	conf_write_open_list(&writer, "upstreams");
+	upstreams_write(&writer, snapshot->upstreams, snapshot->upstream_count);
+	conf_write_close(&writer);
+	conf_write_open_list(&writer, "routes");
+	routes_write(&writer, snapshot->routes, snapshot->route_count);
+	conf_write_close(&writer);
+	return conf_writer_finish(&writer);
+}

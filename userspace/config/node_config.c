@@ -1,0 +1,228 @@
+#include "config/node_config.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+#include "config/config.h"
+
+#define VALUE_MAX 96
+
+static const struct field_name engine_names[] = {
+	{.name = "auto", .value = IO_ENGINE_AUTO},
+	{.name = "io_uring", .value = IO_ENGINE_IO_URING},
+	{.name = "epoll", .value = IO_ENGINE_EPOLL},
+};
+
+static const struct field_name level_names[] = {
+	{.name = "error", .value = LOG_LEVEL_ERROR},
+	{.name = "warn", .value = LOG_LEVEL_WARN},
+	{.name = "info", .value = LOG_LEVEL_INFO},
+	{.name = "debug", .value = LOG_LEVEL_DEBUG},
+};
+
+static const struct field_name format_names[] = {
+	{.name = "text", .value = LOG_FORMAT_TEXT},
+	{.name = "json", .value = LOG_FORMAT_JSON},
+};
+
+static int workers_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	static const struct field number = {
+		.key = "workers",
+		.kind = FIELD_U64,
+		.offset = offsetof(struct node_conf, workers),
+		.min = 1,
+		.max = STEER_WORKERS_MAX,
+	};
+
+	if (node->type == CONF_SCALAR && str_eq_cstr(node->value, "auto")) {
+		((struct node_conf *)target)->workers = 0;
+		return 0;
+	}
+	return field_read_value(context, &number, node, context->what, target);
+}
+
+static void workers_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct node_conf *conf = target;
+
+	if (conf->workers)
+		conf_write_u64(writer, key, conf->workers);
+	else
+		conf_write_plain(writer, key, "auto");
+}
+
+/* Relative to what? The daemon's directory is chance, so these must say it all. */
+static int path_read(const struct field_context *context, const struct conf_node *node,
+		     size_t len_max, struct str *ret_path)
+{
+	char value[VALUE_MAX];
+	struct str path;
+
+	if (node->type != CONF_SCALAR || !str_starts_with(node->value, STR("/"))) {
+		conf_error(context->errors, node, "%s: %.*s: expected an absolute path, got %s",
+			   context->what, STR_FMT(node->key),
+			   conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	if (node->value.len > len_max) {
+		conf_error(context->errors, node, "%s: %.*s: longer than %zu bytes", context->what,
+			   STR_FMT(node->key), len_max);
+		return -EINVAL;
+	}
+	path = arena_copy(context->arena, node->value);
+	if (!path.ptr)
+		return field_no_memory(context, node);
+	*ret_path = path;
+	return 0;
+}
+
+static int state_dir_read(const struct field_context *context, const struct conf_node *node,
+			  void *target)
+{
+	return path_read(context, node, 3072, &((struct node_conf *)target)->state_dir);
+}
+
+static void state_dir_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_str(writer, key, ((const struct node_conf *)target)->state_dir);
+}
+
+static int bpffs_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	return path_read(context, node, 3072, &((struct node_conf *)target)->bpffs);
+}
+
+static void bpffs_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_str(writer, key, ((const struct node_conf *)target)->bpffs);
+}
+
+static int socket_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	return path_read(context, node, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1,
+			 &((struct node_conf *)target)->admin_socket);
+}
+
+static void socket_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_str(writer, key, ((const struct node_conf *)target)->admin_socket);
+}
+
+static const struct field admin_fields[] = {
+	{.key = "socket",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "/run/sluice/admin.sock",
+	 .read = socket_read,
+	 .print = socket_print},
+};
+
+static const struct field log_fields[] = {
+	{.key = "level",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct node_conf, log_level),
+	 .names = level_names,
+	 .name_count = ARRAY_SIZE(level_names),
+	 .default_text = "info"},
+	{.key = "format",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct node_conf, log_format),
+	 .names = format_names,
+	 .name_count = ARRAY_SIZE(format_names),
+	 .default_text = "json"},
+};
+
+static const struct field node_fields[] = {
+	{.key = "workers",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "auto",
+	 .read = workers_read,
+	 .print = workers_print},
+	{.key = "user",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct node_conf, user),
+	 .min = 1,
+	 .max = 32},
+	{.key = "state_dir",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "/var/lib/sluice",
+	 .read = state_dir_read,
+	 .print = state_dir_print},
+	{.key = "bpffs",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "/sys/fs/bpf/sluice",
+	 .read = bpffs_read,
+	 .print = bpffs_print},
+	{.key = "admin",
+	 .kind = FIELD_SECTION,
+	 .fields = admin_fields,
+	 .field_count = ARRAY_SIZE(admin_fields)},
+	{.key = "io",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct node_conf, io),
+	 .names = engine_names,
+	 .name_count = ARRAY_SIZE(engine_names),
+	 .default_text = "auto"},
+	{.key = "memory_limit",
+	 .kind = FIELD_SIZE_BYTES,
+	 .offset = offsetof(struct node_conf, memory_limit_bytes),
+	 .min = (uint64_t)16 << 20,
+	 .default_text = "1GiB"},
+	{.key = "log",
+	 .kind = FIELD_SECTION,
+	 .fields = log_fields,
+	 .field_count = ARRAY_SIZE(log_fields)},
+	{.key = "drain",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct node_conf, drain_ms),
+	 .max = 86400000,
+	 .default_text = "30s"},
+	{.key = "metrics", .kind = FIELD_NOT_YET},
+	{.key = "dashboard", .kind = FIELD_NOT_YET},
+	{.key = "access_log", .kind = FIELD_NOT_YET},
+	{.key = "tracing", .kind = FIELD_NOT_YET},
+	{.key = "trusted_proxies", .kind = FIELD_NOT_YET},
+};
+
+/* The environment wins, so that one configuration can be run under both engines. */
+static int apply_engine_env(const struct field_context *context, struct node_conf *conf)
+{
+	struct str engine = str_from_cstr(getenv(CONFIG_ENGINE_ENV));
+	char value[VALUE_MAX];
+
+	if (str_is_empty(engine))
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(engine_names); i++) {
+		if (str_eq_cstr(engine, engine_names[i].name)) {
+			conf->io = engine_names[i].value;
+			return 0;
+		}
+	}
+	conf_error(context->errors, NULL,
+		   "environment variable " CONFIG_ENGINE_ENV
+		   ": expected one of auto, io_uring, epoll, got %s",
+		   str_quote(engine, value, sizeof(value)));
+	return -EINVAL;
+}
+
+int node_config_read(const struct field_context *context, const struct conf_node *node,
+		     struct node_conf *conf)
+{
+	int r;
+
+	if (node)
+		r = field_read(context, node_fields, ARRAY_SIZE(node_fields), node, "node", conf);
+	else
+		r = field_read_defaults(context, node_fields, ARRAY_SIZE(node_fields), "node",
+					conf);
+	return apply_engine_env(context, conf) || r ? -EINVAL : 0;
+}
+
+void node_config_write(struct conf_writer *writer, const struct node_conf *conf)
+{
+	field_write(writer, node_fields, ARRAY_SIZE(node_fields), conf);
+}

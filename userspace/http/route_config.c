@@ -1,0 +1,571 @@
+#include "http/route_config.h"
+
+#include <errno.h>
+
+#include "http/route_match_config.h"
+
+#define WHAT_MAX       160
+#define VALUE_MAX      96
+#define BODY_BYTES_MAX (1u << 20)
+#define WEEK_MS	       ((uint64_t)7 * 86400000)
+
+/* Actions are read with plain types and copied into the route when all is well. */
+struct route_file {
+	const char *what; /* "route 'api'" */
+	struct str name;
+	uint64_t proxy_timeout_ms;
+	bool trailers;
+	int redirect_scheme;
+	struct str redirect_host, redirect_path;
+	uint64_t redirect_port;
+	int redirect_status;
+	uint64_t respond_status;
+	struct str respond_body;
+	struct route *route;
+};
+
+enum redirect_scheme { SCHEME_KEEP, SCHEME_HTTP, SCHEME_HTTPS };
+
+static const struct field_name scheme_names[] = {
+	{.name = "http", .value = SCHEME_HTTP},
+	{.name = "https", .value = SCHEME_HTTPS},
+};
+
+static const struct field_name redirect_status_names[] = {
+	{.name = "301", .value = 301}, {.name = "302", .value = 302}, {.name = "303", .value = 303},
+	{.name = "307", .value = 307}, {.name = "308", .value = 308},
+};
+
+/* ---- proxy ---- */
+
+static int proxy_upstream_read(const struct field_context *context, const struct conf_node *node,
+			       void *target)
+{
+	const struct route_targets *targets = context->user;
+	struct route_file *file = target;
+	const struct name_entry *entry;
+	int r = name_table_refer(targets->upstreams, context, node, file->what, &entry);
+
+	if (!r)
+		file->route->proxy.upstream = &targets->upstream_items[entry->index];
+	return r;
+}
+
+static void proxy_upstream_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	conf_write_str(writer, key, route->proxy.upstream->name);
+}
+
+static const struct field proxy_fields[] = {
+	{.key = "upstream",
+	 .kind = FIELD_CUSTOM,
+	 .read = proxy_upstream_read,
+	 .print = proxy_upstream_print},
+	{.key = "timeout",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct route_file, proxy_timeout_ms),
+	 .max = WEEK_MS,
+	 .default_text = "0s"},
+	{.key = "trailers",
+	 .kind = FIELD_BOOL,
+	 .offset = offsetof(struct route_file, trailers),
+	 .default_text = "off"},
+	{.key = "split", .kind = FIELD_NOT_YET},
+	{.key = "mirror", .kind = FIELD_NOT_YET},
+};
+
+static int proxy_read(const struct field_context *context, const struct conf_node *node,
+		      const char *what, struct route_file *file)
+{
+	struct route *route = file->route;
+	int r = field_read(context, proxy_fields, ARRAY_SIZE(proxy_fields), node, what, file);
+
+	/* With a split, upstreams are named there; that was refused already. */
+	if (!node->refused && !conf_get(node, "upstream") && !conf_get(node, "split") &&
+	    (node->type == CONF_MAPPING || conf_is_null(node))) {
+		conf_error(context->errors, node, "%s: 'upstream' is required", what);
+		return -EINVAL;
+	}
+	route->proxy.timeout_ms = file->proxy_timeout_ms;
+	route->proxy.trailers = file->trailers;
+	return r;
+}
+
+static void proxy_fill(struct route_file *file)
+{
+	file->proxy_timeout_ms = file->route->proxy.timeout_ms;
+	file->trailers = file->route->proxy.trailers;
+}
+
+/* ---- redirect ---- */
+
+static int redirect_host_read(const struct field_context *context, const struct conf_node *node,
+			      void *target)
+{
+	struct route_file *file = target;
+	char value[VALUE_MAX];
+
+	if (node->type != CONF_SCALAR || !route_host_is_valid(node->value)) {
+		conf_error(context->errors, node,
+			   "%s: host: expected a host name in lower case, without port, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	file->redirect_host = arena_copy(context->arena, node->value);
+	return file->redirect_host.ptr ? 0 : field_no_memory(context, node);
+}
+
+static void redirect_host_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	struct str host = ((const struct route_file *)target)->redirect_host;
+
+	if (host.ptr)
+		conf_write_str(writer, key, host);
+}
+
+/* It becomes a part of Location: bytes of a URL only, and no "//host" (HARDENING 13). */
+static bool is_redirect_path(struct str path)
+{
+	if (!str_starts_with(path, STR("/")) || str_starts_with(path, STR("//")))
+		return false;
+	for (size_t i = 0; i < path.len; i++)
+		if (path.ptr[i] <= ' ' || path.ptr[i] > '~' || path.ptr[i] == '\\' ||
+		    path.ptr[i] == '"' || path.ptr[i] == '<' || path.ptr[i] == '>')
+			return false;
+	return true;
+}
+
+static int redirect_path_read(const struct field_context *context, const struct conf_node *node,
+			      void *target)
+{
+	struct route_file *file = target;
+	char value[VALUE_MAX];
+
+	if (node->type != CONF_SCALAR || !is_redirect_path(node->value)) {
+		conf_error(context->errors, node,
+			   "%s: path: expected a path that begins with one '/', percent-encoded "
+			   "where needed, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	file->redirect_path = arena_copy(context->arena, node->value);
+	return file->redirect_path.ptr ? 0 : field_no_memory(context, node);
+}
+
+static void redirect_path_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	struct str path = ((const struct route_file *)target)->redirect_path;
+
+	if (path.ptr)
+		conf_write_str(writer, key, path);
+}
+
+static int redirect_port_read(const struct field_context *context, const struct conf_node *node,
+			      void *target)
+{
+	static const struct field port = {
+		.key = "port",
+		.kind = FIELD_U64,
+		.offset = offsetof(struct route_file, redirect_port),
+		.min = 1,
+		.max = UINT16_MAX,
+	};
+
+	return field_read_value(context, &port, node, context->what, target);
+}
+
+static void redirect_port_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	uint64_t port = ((const struct route_file *)target)->redirect_port;
+
+	if (port)
+		conf_write_u64(writer, key, port);
+}
+
+static const struct field redirect_fields[] = {
+	{.key = "scheme",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct route_file, redirect_scheme),
+	 .names = scheme_names,
+	 .name_count = ARRAY_SIZE(scheme_names)},
+	{.key = "host",
+	 .kind = FIELD_CUSTOM,
+	 .read = redirect_host_read,
+	 .print = redirect_host_print},
+	{.key = "path",
+	 .kind = FIELD_CUSTOM,
+	 .read = redirect_path_read,
+	 .print = redirect_path_print},
+	{.key = "port",
+	 .kind = FIELD_CUSTOM,
+	 .read = redirect_port_read,
+	 .print = redirect_port_print},
+	{.key = "status",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct route_file, redirect_status),
+	 .names = redirect_status_names,
+	 .name_count = ARRAY_SIZE(redirect_status_names),
+	 .default_text = "308"},
+};
+
+static int redirect_read(const struct field_context *context, const struct conf_node *node,
+			 const char *what, struct route_file *file)
+{
+	struct route *route = file->route;
+
+	if (field_read(context, redirect_fields, ARRAY_SIZE(redirect_fields), node, what, file))
+		return -EINVAL;
+	if (!file->redirect_scheme && !file->redirect_host.ptr && !file->redirect_path.ptr &&
+	    !file->redirect_port) {
+		conf_error(context->errors, node,
+			   "%s: needs one of 'scheme', 'host', 'port' and 'path', or the client "
+			   "would come back for ever",
+			   what);
+		return -EINVAL;
+	}
+	if (file->redirect_scheme)
+		route->redirect.scheme =
+			file->redirect_scheme == SCHEME_HTTPS ? STR("https") : STR("http");
+	route->redirect.host = file->redirect_host;
+	route->redirect.path = file->redirect_path;
+	route->redirect.port = (uint16_t)file->redirect_port;
+	route->redirect.status = (uint16_t)file->redirect_status;
+	return 0;
+}
+
+static void redirect_fill(struct route_file *file)
+{
+	const struct route *route = file->route;
+
+	if (route->redirect.scheme.ptr)
+		file->redirect_scheme =
+			str_eq_cstr(route->redirect.scheme, "https") ? SCHEME_HTTPS : SCHEME_HTTP;
+	file->redirect_host = route->redirect.host;
+	file->redirect_path = route->redirect.path;
+	file->redirect_port = route->redirect.port;
+	file->redirect_status = route->redirect.status;
+}
+
+/* ---- respond ---- */
+
+static int check_header(const struct field_context *context, const struct conf_node *node)
+{
+	enum http_field_id id = http_field_lookup(node->key);
+	char name[VALUE_MAX], value[VALUE_MAX];
+
+	(void)str_quote(node->key, name, sizeof(name));
+	if (!http_name_is_valid(node->key)) {
+		conf_error_key(context->errors, node, "%s: headers: %s is not a field name",
+			       context->what, name);
+		return -EINVAL;
+	}
+	/* RFC 9112 section 6: framing is ours to write. */
+	if ((http_field_kinds(id) & HTTP_FIELD_HOP) || id == HTTP_FIELD_CONTENT_LENGTH ||
+	    id == HTTP_FIELD_HOST || id == HTTP_FIELD_DATE) {
+		conf_error_key(context->errors, node, "%s: headers: %s is written by Sluice itself",
+			       context->what, name);
+		return -EINVAL;
+	}
+	if (node->refused)
+		return -EINVAL;
+	if (node->type == CONF_SCALAR && http_value_is_valid(node->value) &&
+	    str_eq(str_trim(node->value), node->value))
+		return 0;
+	conf_error(context->errors, node,
+		   "%s: headers: %s: expected text without control bytes and outer spaces, got %s",
+		   context->what, name, conf_describe(node, value, sizeof(value)));
+	return -EINVAL;
+}
+
+static int headers_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	struct route *route = ((struct route_file *)target)->route;
+	char value[VALUE_MAX];
+	int result = 0;
+
+	if (node->type != CONF_MAPPING && !conf_is_null(node)) {
+		conf_error(context->errors, node, "%s: headers: expected a mapping, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	route->respond.fields = arena_new_array(context->arena, struct route_field, node->count);
+	if (!route->respond.fields)
+		return field_no_memory(context, node);
+	conf_for_each (member, node) {
+		struct route_field *field = &route->respond.fields[route->respond.field_count];
+
+		if (check_header(context, member)) {
+			result = -EINVAL;
+			continue;
+		}
+		field->name = arena_copy(context->arena, member->key);
+		field->value = arena_copy(context->arena, member->value);
+		if (!field->name.ptr || !field->value.ptr)
+			return field_no_memory(context, member);
+		route->respond.field_count++;
+	}
+	return result;
+}
+
+static void headers_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	conf_write_open_mapping(writer, key);
+	for (unsigned int i = 0; i < route->respond.field_count; i++)
+		conf_write_member(writer, route->respond.fields[i].name,
+				  route->respond.fields[i].value);
+	conf_write_close(writer);
+}
+
+static const struct field respond_fields[] = {
+	{.key = "status",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct route_file, respond_status),
+	 .min = 200,
+	 .max = 599,
+	 .default_text = "200"},
+	{.key = "body",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct route_file, respond_body),
+	 .max = BODY_BYTES_MAX},
+	{.key = "headers", .kind = FIELD_CUSTOM, .read = headers_read, .print = headers_print},
+};
+
+static int respond_read(const struct field_context *context, const struct conf_node *node,
+			const char *what, struct route_file *file)
+{
+	struct route *route = file->route;
+
+	if (field_read(context, respond_fields, ARRAY_SIZE(respond_fields), node, what, file))
+		return -EINVAL;
+	/* RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5: no content. */
+	if (file->respond_body.len && (file->respond_status == 204 || file->respond_status == 205 ||
+				       file->respond_status == 304)) {
+		conf_error(context->errors, node, "%s: an answer with status %llu has no body",
+			   what, (unsigned long long)file->respond_status);
+		return -EINVAL;
+	}
+	route->respond.status = (uint16_t)file->respond_status;
+	route->respond.body = file->respond_body;
+	return 0;
+}
+
+static void respond_fill(struct route_file *file)
+{
+	file->respond_status = file->route->respond.status;
+	file->respond_body = file->route->respond.body;
+}
+
+/* ---- the route ---- */
+
+struct action {
+	const char *key;
+	enum route_action action;
+	int (*read)(const struct field_context *context, const struct conf_node *node,
+		    const char *what, struct route_file *file);
+	void (*fill)(struct route_file *file); /* the reverse, for writing */
+	const struct field *fields;
+	unsigned int field_count;
+};
+
+static const struct action actions[] = {
+	{"proxy", ROUTE_PROXY, proxy_read, proxy_fill, proxy_fields, ARRAY_SIZE(proxy_fields)},
+	{"redirect", ROUTE_REDIRECT, redirect_read, redirect_fill, redirect_fields,
+	 ARRAY_SIZE(redirect_fields)},
+	{"respond", ROUTE_RESPOND, respond_read, respond_fill, respond_fields,
+	 ARRAY_SIZE(respond_fields)},
+};
+
+static const char *const other_actions[] = {"compose", "files", "grpc_json", "websocket_tcp"};
+
+/* Actions are looked at together after the other keys; the table only knows their names. */
+static int action_seen(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	return 0;
+}
+
+static int match_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: match", context->what);
+	return field_read(context, route_match_fields, route_match_field_count, node, what,
+			  ((struct route_file *)target)->route);
+}
+
+static void match_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_open_mapping(writer, key);
+	field_write(writer, route_match_fields, route_match_field_count,
+		    ((const struct route_file *)target)->route);
+	conf_write_close(writer);
+}
+
+static int listeners_refer(const struct field_context *context, const struct conf_node *node,
+			   void *target)
+{
+	const struct conf_node *item = node->type == CONF_SEQUENCE ? node->children : node;
+	const struct route_targets *targets = context->user;
+	struct route *route = ((struct route_file *)target)->route;
+	const struct name_entry *entry;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: listeners", context->what);
+	if (texts_read(context, node, what, &route->listeners, &route->listener_count))
+		return -EINVAL;
+	for (unsigned int i = 0; i < route->listener_count; i++, item = item->next)
+		if (name_table_refer(targets->listeners, context, item, context->what, &entry))
+			result = -EINVAL;
+	return result;
+}
+
+static void listeners_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	if (!route->listener_count)
+		return;
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < route->listener_count; i++)
+		conf_write_str(writer, NULL, route->listeners[i]);
+	conf_write_close(writer);
+}
+
+static void action_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	struct route_file file = *(const struct route_file *)target;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(actions); i++) {
+		if (actions[i].action != file.route->action || strcmp(actions[i].key, key))
+			continue;
+		actions[i].fill(&file);
+		conf_write_open_mapping(writer, key);
+		field_write(writer, actions[i].fields, actions[i].field_count, &file);
+		conf_write_close(writer);
+	}
+}
+
+static const struct field route_fields[] = {
+	{.key = "name",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct route_file, name),
+	 .required = true},
+	{.key = "match", .kind = FIELD_CUSTOM, .read = match_read, .print = match_print},
+	{.key = "listeners",
+	 .kind = FIELD_CUSTOM,
+	 .read = listeners_refer,
+	 .print = listeners_print},
+	{.key = "proxy", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
+	{.key = "redirect", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
+	{.key = "respond", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
+	{.key = "policies", .kind = FIELD_NOT_YET},
+	{.key = "compose", .kind = FIELD_NOT_YET},
+	{.key = "files", .kind = FIELD_NOT_YET},
+	{.key = "grpc_json", .kind = FIELD_NOT_YET},
+	{.key = "websocket_tcp", .kind = FIELD_NOT_YET},
+};
+
+/* Exactly one action. Those that are not built yet count, so that one error is enough for them. */
+static int action_read(const struct field_context *context, const struct conf_node *node,
+		       const char *route_what, struct route_file *file)
+{
+	const char *first = NULL;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	if (node->type != CONF_MAPPING)
+		return -EINVAL;
+	for (unsigned int i = 0; i < ARRAY_SIZE(other_actions) && !first; i++)
+		if (conf_get(node, other_actions[i]))
+			first = other_actions[i];
+	for (unsigned int i = 0; i < ARRAY_SIZE(actions); i++) {
+		const struct conf_node *action = conf_get(node, actions[i].key);
+
+		if (!action)
+			continue;
+		if (first) {
+			conf_error_key(context->errors, action,
+				       "%s: has '%s' already; '%s' is a "
+				       "second action",
+				       route_what, first, actions[i].key);
+			result = -EINVAL;
+			continue;
+		}
+		first = actions[i].key;
+		file->route->action = actions[i].action;
+		(void)snprintf(what, sizeof(what), "%s: %s", route_what, actions[i].key);
+		if (actions[i].read(context, action, what, file))
+			result = -EINVAL;
+	}
+	if (!first) {
+		conf_error(context->errors, node,
+			   "%s: needs an action: 'proxy', 'redirect' or 'respond'", route_what);
+		result = -EINVAL;
+	}
+	return result;
+}
+
+static int route_read(const struct field_context *context, const struct conf_node *node,
+		      const char *what, unsigned int index, void *item)
+{
+	const struct route_targets *targets = context->user;
+	struct route *route = item;
+	struct route_file file = {.what = what, .route = route};
+	int r;
+
+	route->line = node->line;
+	route->column = node->column;
+	route->order = index;
+	route->path_kind = ROUTE_PATH_PREFIX;
+	route->path = STR("/");
+	r = field_read(context, route_fields, ARRAY_SIZE(route_fields), node, what, &file);
+	route->name = file.name;
+	if (action_read(context, node, what, &file))
+		r = -EINVAL;
+	if (!targets->listeners->count && !conf_get(node, "listeners")) {
+		conf_error(context->errors, node,
+			   "%s: there is no listener that it could be reached by", what);
+		r = -EINVAL;
+	}
+	if (r)
+		route->path = STR_NULL;
+	return r;
+}
+
+int routes_read(const struct field_context *context, const struct conf_node *node,
+		const struct route_targets *targets, struct arena *scratch,
+		struct name_table *ret_names, struct route **ret_routes, unsigned int *ret_count)
+{
+	static const struct named_list list = {
+		.kind = "route",
+		.item_bytes = sizeof(struct route),
+		.read = route_read,
+	};
+	struct field_context inner = *context;
+	void *items = NULL;
+	int r;
+
+	inner.user = targets;
+	r = named_list_read(&inner, &list, node, scratch, ret_names, &items, ret_count);
+	*ret_routes = items;
+	return r;
+}
+
+void routes_write(struct conf_writer *writer, const struct route *routes, unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct route route = routes[i];
+		const struct route_file file = {.name = route.name, .route = &route};
+
+		conf_write_open_item(writer);
+		field_write(writer, route_fields, ARRAY_SIZE(route_fields), &file);
+		conf_write_close(writer);
+	}
+}

@@ -1,0 +1,304 @@
+#include "http/route_match_config.h"
+
+#include <errno.h>
+
+#include "base/addr.h"
+#include "conf/names.h"
+#include "http/path.h"
+
+#define WHAT_MAX       160
+#define VALUE_MAX      96
+#define HOST_BYTES_MAX 253
+
+struct path_file {
+	struct str text;
+	enum route_path_kind kind;
+	unsigned int count; /* ways to match that were given */
+	struct route *route;
+};
+
+static bool is_label_byte(char byte)
+{
+	return (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '-' ||
+	       byte == '_';
+}
+
+bool route_host_is_valid(struct str host)
+{
+	struct str rest = host, label;
+	struct ip_addr addr;
+
+	if (host.len > 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']')
+		return !ip_addr_parse(str_sub(host, 1, host.len - 2), &addr) &&
+		       addr.family == AF_INET6;
+	if (!host.len || host.len > HOST_BYTES_MAX)
+		return false;
+	while (str_next_token(&rest, '.', &label)) {
+		if (!label.len || label.len > 63 || label.ptr[0] == '-' ||
+		    label.ptr[label.len - 1] == '-')
+			return false;
+		for (size_t i = 0; i < label.len; i++)
+			if (!is_label_byte(label.ptr[i]))
+				return false;
+	}
+	return true;
+}
+
+/* Names compare without case, so the configuration keeps them in lower case. */
+static int host_read(const struct field_context *context, const struct conf_node *node,
+		     struct str *host)
+{
+	char *text = arena_alloc_bytes(context->arena, host->len + 1);
+	struct str name;
+	char value[VALUE_MAX];
+
+	if (!text)
+		return field_no_memory(context, node);
+	for (size_t i = 0; i < host->len; i++)
+		text[i] = ascii_lower(host->ptr[i]);
+	text[host->len] = '\0';
+	(void)str_quote(*host, value, sizeof(value));
+	*host = name = str_make(text, host->len);
+	if (str_starts_with(name, STR("*.")))
+		name = str_sub(name, 2, name.len);
+	if (route_host_is_valid(name))
+		return 0;
+	if (str_find_byte(name, '*') >= 0)
+		conf_error(context->errors, node,
+			   "%s: hosts: %s: '*' stands only in front, as in '*.example.com'",
+			   context->what, value);
+	else if (str_find_byte(name, ':') >= 0)
+		conf_error(context->errors, node,
+			   "%s: hosts: %s: a host has neither scheme nor port", context->what,
+			   value);
+	else
+		conf_error(context->errors, node, "%s: hosts: %s is not a host name", context->what,
+			   value);
+	return -EINVAL;
+}
+
+static int hosts_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	struct route *route = target;
+	const struct conf_node *item = node->type == CONF_SEQUENCE ? node->children : node;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: hosts", context->what);
+	if (texts_read(context, node, what, &route->hosts, &route->host_count))
+		return -EINVAL;
+	for (unsigned int i = 0; i < route->host_count; i++, item = item->next)
+		if (host_read(context, item, &route->hosts[i]))
+			result = -EINVAL;
+	return result;
+}
+
+static void write_texts(struct conf_writer *writer, const char *key, const struct str *texts,
+			unsigned int count)
+{
+	if (!count)
+		return;
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < count; i++)
+		conf_write_str(writer, NULL, texts[i]);
+	conf_write_close(writer);
+}
+
+static void hosts_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = target;
+
+	write_texts(writer, key, route->hosts, route->host_count);
+}
+
+/* The path must stand as requests are compared with it, or it would never match. */
+static int path_text_read(const struct field_context *context, const struct conf_node *node,
+			  struct path_file *file, enum route_path_kind kind)
+{
+	char value[VALUE_MAX], meant[VALUE_MAX];
+	struct str canonical;
+	int r;
+
+	file->kind = kind;
+	file->count++;
+	(void)conf_describe(node, value, sizeof(value));
+	if (node->type != CONF_SCALAR || conf_is_null(node) ||
+	    !str_starts_with(node->value, STR("/"))) {
+		conf_error(context->errors, node,
+			   "%s: expected a path that begins with '/', got %s", context->what,
+			   value);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < node->value.len; i++) {
+		char byte = node->value.ptr[i];
+
+		/* RFC 3986 section 3.3: these cannot stand in the path of a request. */
+		if (byte <= ' ' || byte > '~' || byte == '?' || byte == '#') {
+			conf_error(context->errors, node,
+				   "%s: %s: spaces, '?', '#' and bytes beyond ASCII must be "
+				   "percent-encoded",
+				   context->what, value);
+			return -EINVAL;
+		}
+	}
+	r = path_canonicalise(node->value, context->arena, &canonical);
+	if (r == -EINVAL) {
+		conf_error(context->errors, node,
+			   "%s: %s: such a path is never routed (bad or forbidden escape, or above "
+			   "the root)",
+			   context->what, value);
+		return r;
+	}
+	if (!r && !str_eq(canonical, node->value)) {
+		conf_error(context->errors, node, "%s: %s must be written as %s", context->what,
+			   value, str_quote(canonical, meant, sizeof(meant)));
+		return -EINVAL;
+	}
+	file->text = r ? STR_NULL : arena_copy(context->arena, node->value);
+	if (!file->text.ptr)
+		return field_no_memory(context, node);
+	return 0;
+}
+
+static int prefix_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	return path_text_read(context, node, target, ROUTE_PATH_PREFIX);
+}
+
+static int exact_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	return path_text_read(context, node, target, ROUTE_PATH_EXACT);
+}
+
+static const struct field path_fields[] = {
+	{.key = "prefix", .kind = FIELD_CUSTOM, .read = prefix_read},
+	{.key = "exact", .kind = FIELD_CUSTOM, .read = exact_read},
+	{.key = "template", .kind = FIELD_NOT_YET},
+	{.key = "regex", .kind = FIELD_NOT_YET},
+};
+
+static int path_read(const struct field_context *context, const struct conf_node *node,
+		     void *target)
+{
+	struct path_file file = {.kind = ROUTE_PATH_PREFIX};
+	struct route *route = target;
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: path", context->what);
+	if (field_read(context, path_fields, ARRAY_SIZE(path_fields), node, what, &file))
+		return -EINVAL;
+	if (file.count != 1) {
+		conf_error(context->errors, node, "%s: needs exactly one of 'prefix' and 'exact'",
+			   what);
+		return -EINVAL;
+	}
+	route->path = file.text;
+	route->path_kind = file.kind;
+	return 0;
+}
+
+static void path_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = target;
+
+	conf_write_open_mapping(writer, key);
+	conf_write_str(writer, route->path_kind == ROUTE_PATH_PREFIX ? "prefix" : "exact",
+		       route->path);
+	conf_write_close(writer);
+}
+
+static int method_read(const struct field_context *context, const struct conf_node *node,
+		       struct str name, struct route *route)
+{
+	static const char *const known[] = {"GET",    "HEAD",	 "POST",  "PUT",
+					    "DELETE", "OPTIONS", "PATCH", "TRACE"};
+	enum http_method method = http_method_lookup(name);
+	char value[VALUE_MAX];
+
+	(void)str_quote(name, value, sizeof(value));
+	if (method == HTTP_METHOD_CONNECT) {
+		conf_error(context->errors, node, "%s: methods: 'CONNECT' is not supported yet",
+			   context->what);
+		return -EINVAL;
+	}
+	if (!http_name_is_valid(name)) {
+		conf_error(context->errors, node, "%s: methods: %s is not a method", context->what,
+			   value);
+		return -EINVAL;
+	}
+	if (method != HTTP_METHOD_OTHER) {
+		route->methods |= 1u << method;
+		return 0;
+	}
+	/* RFC 9110 section 9.1: methods are case-sensitive, so "get" would match nothing. */
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
+		if (!str_eq_nocase(name, str_from_cstr(known[i])))
+			continue;
+		conf_error(context->errors, node, "%s: methods: %s: did you mean '%s'?",
+			   context->what, value, known[i]);
+		return -EINVAL;
+	}
+	route->other_methods[route->other_method_count++] = name;
+	return 0;
+}
+
+static int methods_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	const struct conf_node *item = node->type == CONF_SEQUENCE ? node->children : node;
+	struct route *route = target;
+	struct str *names = NULL;
+	unsigned int count = 0;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: methods", context->what);
+	if (texts_read(context, node, what, &names, &count))
+		return -EINVAL;
+	if (!count)
+		return 0;
+	route->other_methods = arena_new_array(context->arena, struct str, count);
+	if (!route->other_methods)
+		return field_no_memory(context, node);
+	for (unsigned int i = 0; i < count; i++, item = item->next)
+		if (method_read(context, item, names[i], route))
+			result = -EINVAL;
+	return result;
+}
+
+static void methods_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	static const char *const names[] = {
+		[HTTP_METHOD_GET] = "GET",	   [HTTP_METHOD_HEAD] = "HEAD",
+		[HTTP_METHOD_POST] = "POST",	   [HTTP_METHOD_PUT] = "PUT",
+		[HTTP_METHOD_DELETE] = "DELETE",   [HTTP_METHOD_OPTIONS] = "OPTIONS",
+		[HTTP_METHOD_PATCH] = "PATCH",	   [HTTP_METHOD_TRACE] = "TRACE",
+		[HTTP_METHOD_CONNECT] = "CONNECT",
+	};
+	const struct route *route = target;
+
+	if (!route->methods && !route->other_method_count)
+		return;
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
+		if (route->methods & (1u << i))
+			conf_write_plain(writer, NULL, names[i]);
+	for (unsigned int i = 0; i < route->other_method_count; i++)
+		conf_write_str(writer, NULL, route->other_methods[i]);
+	conf_write_close(writer);
+}
+
+const struct field route_match_fields[] = {
+	{.key = "hosts", .kind = FIELD_CUSTOM, .read = hosts_read, .print = hosts_print},
+	{.key = "path", .kind = FIELD_CUSTOM, .read = path_read, .print = path_print},
+	{.key = "methods", .kind = FIELD_CUSTOM, .read = methods_read, .print = methods_print},
+	{.key = "headers", .kind = FIELD_NOT_YET},
+	{.key = "query", .kind = FIELD_NOT_YET},
+	{.key = "sni", .kind = FIELD_NOT_YET},
+	{.key = "upgrade", .kind = FIELD_NOT_YET},
+};
+
+const unsigned int route_match_field_count = ARRAY_SIZE(route_match_fields);

@@ -1,0 +1,334 @@
+#include "upstream/upstream_config.h"
+
+#include <errno.h>
+
+#define WHAT_MAX  160
+#define VALUE_MAX 96
+
+enum upstream_protocol { UPSTREAM_HTTP };
+
+struct timeouts {
+	uint64_t connect_ms, response_ms, idle_ms;
+};
+
+/* What the file says; the endpoints are put into the configuration as they are read. */
+struct upstream_file {
+	struct str name;
+	int balance;
+	int protocol;
+	struct timeouts timeouts;
+	struct upstream_conf *conf;
+};
+
+static const struct field_name balance_names[] = {
+	{.name = "round-robin", .value = UPSTREAM_ROUND_ROBIN},
+	{.name = "least-requests", .not_yet = true},
+	{.name = "ewma", .not_yet = true},
+	{.name = "random-two", .not_yet = true},
+	{.name = "maglev", .not_yet = true},
+};
+
+static const struct field_name protocol_names[] = {
+	{.name = "http", .value = UPSTREAM_HTTP}, {.name = "http2", .not_yet = true},
+	{.name = "fastcgi", .not_yet = true},	  {.name = "grpc", .not_yet = true},
+	{.name = "tcp", .not_yet = true},
+};
+
+static const struct field timeout_fields[] = {
+	{.key = "connect",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct timeouts, connect_ms),
+	 .min = 1,
+	 .max = 86400000,
+	 .default_text = "1s"},
+	{.key = "response",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct timeouts, response_ms),
+	 .min = 1,
+	 .max = 86400000,
+	 .default_text = "30s"},
+	{.key = "idle",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct timeouts, idle_ms),
+	 .min = 1,
+	 .max = 86400000,
+	 .default_text = "60s"},
+};
+
+struct endpoint_file {
+	uint64_t weight;
+	struct endpoint_conf *conf;
+};
+
+static int endpoint_read_address(const struct field_context *context, const struct conf_node *node,
+				 void *target);
+static void endpoint_print_address(struct conf_writer *writer, const char *key, const void *target);
+
+static const struct field endpoint_fields[] = {
+	{.key = "address",
+	 .kind = FIELD_CUSTOM,
+	 .required = true,
+	 .read = endpoint_read_address,
+	 .print = endpoint_print_address},
+	{.key = "weight",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct endpoint_file, weight),
+	 .min = 1,
+	 .max = 65535,
+	 .default_text = "1"},
+};
+
+/* "shop.internal:8080": letters where an address has none, so that the answer can say more. */
+static bool looks_like_a_name(struct str text)
+{
+	ptrdiff_t colon = str_find_byte(text, ':');
+	struct str host = colon < 0 ? text : str_sub(text, 0, (size_t)colon);
+	bool letter = false;
+
+	for (size_t i = 0; i < host.len; i++) {
+		char byte = ascii_lower(host.ptr[i]);
+
+		if (byte >= 'a' && byte <= 'z')
+			letter = true;
+		else if ((byte < '0' || byte > '9') && byte != '.' && byte != '-' && byte != '_')
+			return false;
+	}
+	return letter &&
+	       (colon < 0 || str_find_byte(str_sub(text, (size_t)colon + 1, text.len), ':') < 0);
+}
+
+static int endpoint_read_address(const struct field_context *context, const struct conf_node *node,
+				 void *target)
+{
+	struct endpoint_file *file = target;
+	struct error err = {0};
+	char value[VALUE_MAX];
+	int r;
+
+	(void)conf_describe(node, value, sizeof(value));
+	if (node->type != CONF_SCALAR || conf_is_null(node)) {
+		conf_error(context->errors, node,
+			   "%s: expected an address such as 10.0.0.1:8080, got %s", context->what,
+			   value);
+		return -EINVAL;
+	}
+	r = sock_addr_parse(node->value, &file->conf->addr, &err);
+	if (r && looks_like_a_name(node->value) && !str_starts_with(node->value, STR("unix:"))) {
+		conf_error(context->errors, node,
+			   "%s: endpoint %s: use an IP address; names are not supported yet",
+			   context->what, value);
+		return r;
+	}
+	if (!r && file->conf->addr.any.sa_family != AF_UNIX && !sock_addr_port(&file->conf->addr))
+		r = error_set(&err, -EINVAL, "%s: the port must be 1 to 65535", value);
+	if (r) {
+		conf_error(context->errors, node, "%s: endpoint: %s", context->what, err.text);
+		return r;
+	}
+	file->conf->address = arena_copy(context->arena, node->value);
+	if (!file->conf->address.ptr)
+		return field_no_memory(context, node);
+	return 0;
+}
+
+static void endpoint_print_address(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_str(writer, key, ((const struct endpoint_file *)target)->conf->address);
+}
+
+static int endpoint_read(const struct field_context *context, const struct conf_node *node,
+			 struct endpoint_conf *conf)
+{
+	struct endpoint_file file = {.weight = 1, .conf = conf};
+	struct field_context inner = *context;
+	char what[WHAT_MAX];
+	int r;
+
+	(void)snprintf(what, sizeof(what), "%s: endpoints", context->what);
+	inner.what = what;
+	/* The short form is the address alone. */
+	if (node->type == CONF_SCALAR)
+		r = node->refused ? -EINVAL : endpoint_read_address(context, node, &file);
+	else
+		r = field_read(&inner, endpoint_fields, ARRAY_SIZE(endpoint_fields), node, what,
+			       &file);
+	conf->weight = (uint32_t)file.weight;
+	return r;
+}
+
+static bool same_address(const struct endpoint_conf *left, const struct endpoint_conf *right)
+{
+	return left->addr.len == right->addr.len &&
+	       !memcmp(&left->addr.any, &right->addr.any, left->addr.len);
+}
+
+/* The same place twice would share its counters and health: say its weight instead. */
+static int refuse_second(const struct field_context *context, const struct conf_node *node,
+			 const struct upstream_conf *upstream)
+{
+	const struct endpoint_conf *last = &upstream->endpoints[upstream->endpoint_count - 1];
+	char value[VALUE_MAX];
+
+	for (unsigned int i = 0; i + 1 < upstream->endpoint_count; i++) {
+		if (!same_address(&upstream->endpoints[i], last))
+			continue;
+		conf_error(context->errors, node,
+			   "%s: endpoint %s is given twice; use 'weight' to send it more",
+			   context->what, str_quote(last->address, value, sizeof(value)));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int endpoints_read(const struct field_context *context, const struct conf_node *node,
+			  void *target)
+{
+	struct upstream_conf *conf = ((struct upstream_file *)target)->conf;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: endpoints", context->what);
+	if (list_check(context, node, what))
+		return -EINVAL;
+	if (!node->count || node->count > UPSTREAM_ENDPOINTS_MAX) {
+		conf_error(context->errors, node, "%s: needs 1 to %d endpoints, has %u", what,
+			   UPSTREAM_ENDPOINTS_MAX, node->count);
+		return -EINVAL;
+	}
+	conf->endpoints = arena_new_array(context->arena, struct endpoint_conf, node->count);
+	if (!conf->endpoints)
+		return field_no_memory(context, node);
+	conf_for_each (item, node) {
+		struct endpoint_conf *endpoint = &conf->endpoints[conf->endpoint_count];
+
+		if (endpoint_read(context, item, endpoint)) {
+			*endpoint = (struct endpoint_conf){.weight = 0};
+			result = -EINVAL;
+			continue;
+		}
+		conf->endpoint_count++;
+		if (refuse_second(context, item, conf))
+			result = -EINVAL;
+	}
+	return result;
+}
+
+static void endpoints_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct upstream_conf *conf = ((const struct upstream_file *)target)->conf;
+
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < conf->endpoint_count; i++) {
+		const struct endpoint_file file = {
+			.weight = conf->endpoints[i].weight,
+			.conf = &conf->endpoints[i],
+		};
+
+		conf_write_open_item(writer);
+		field_write(writer, endpoint_fields, ARRAY_SIZE(endpoint_fields), &file);
+		conf_write_close(writer);
+	}
+	conf_write_close(writer);
+}
+
+static const struct field upstream_fields[] = {
+	{.key = "name",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct upstream_file, name),
+	 .required = true},
+	{.key = "endpoints",
+	 .kind = FIELD_CUSTOM,
+	 .read = endpoints_read,
+	 .print = endpoints_print},
+	{.key = "balance",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct upstream_file, balance),
+	 .names = balance_names,
+	 .name_count = ARRAY_SIZE(balance_names),
+	 .default_text = "round-robin"},
+	{.key = "protocol",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct upstream_file, protocol),
+	 .names = protocol_names,
+	 .name_count = ARRAY_SIZE(protocol_names),
+	 .default_text = "http"},
+	{.key = "timeouts",
+	 .kind = FIELD_SECTION,
+	 .offset = offsetof(struct upstream_file, timeouts),
+	 .fields = timeout_fields,
+	 .field_count = ARRAY_SIZE(timeout_fields)},
+	{.key = "dns", .kind = FIELD_NOT_YET},
+	{.key = "kubernetes", .kind = FIELD_NOT_YET},
+	{.key = "hash_on", .kind = FIELD_NOT_YET},
+	{.key = "health_check", .kind = FIELD_NOT_YET},
+	{.key = "ejection", .kind = FIELD_NOT_YET},
+	{.key = "limits", .kind = FIELD_NOT_YET},
+	{.key = "retry", .kind = FIELD_NOT_YET},
+	{.key = "slow_start", .kind = FIELD_NOT_YET},
+	{.key = "tls", .kind = FIELD_NOT_YET},
+	{.key = "fastcgi", .kind = FIELD_NOT_YET},
+	{.key = "proxy_protocol", .kind = FIELD_NOT_YET},
+};
+
+static int upstream_read(const struct field_context *context, const struct conf_node *node,
+			 const char *what, unsigned int index, void *item)
+{
+	struct upstream_conf *conf = item;
+	struct upstream_file file = {.conf = conf};
+	int r;
+
+	conf->line = node->line;
+	conf->column = node->column;
+	conf->index = index;
+	r = field_read(context, upstream_fields, ARRAY_SIZE(upstream_fields), node, what, &file);
+	/* Where endpoints come from elsewhere, that was refused already. */
+	if (node->type == CONF_MAPPING && !conf_get(node, "endpoints") && !conf_get(node, "dns") &&
+	    !conf_get(node, "kubernetes")) {
+		conf_error(context->errors, node, "%s: 'endpoints' is required", what);
+		r = -EINVAL;
+	}
+	conf->name = file.name;
+	if (r)
+		return r;
+	conf->balance = file.balance;
+	conf->connect_timeout_ms = file.timeouts.connect_ms;
+	conf->response_timeout_ms = file.timeouts.response_ms;
+	conf->idle_timeout_ms = file.timeouts.idle_ms;
+	return upstream_schedule_build(conf, context->arena) ? field_no_memory(context, node) : 0;
+}
+
+int upstreams_read(const struct field_context *context, const struct conf_node *node,
+		   struct arena *scratch, struct name_table *ret_names,
+		   struct upstream_conf **ret_upstreams, unsigned int *ret_count)
+{
+	static const struct named_list list = {
+		.kind = "upstream",
+		.item_bytes = sizeof(struct upstream_conf),
+		.read = upstream_read,
+	};
+	void *items = NULL;
+	int r = named_list_read(context, &list, node, scratch, ret_names, &items, ret_count);
+
+	*ret_upstreams = items;
+	return r;
+}
+
+void upstreams_write(struct conf_writer *writer, const struct upstream_conf *upstreams,
+		     unsigned int count)
+{
+	for (unsigned int i = 0; i < count; i++) {
+		struct upstream_conf conf = upstreams[i];
+		const struct upstream_file file = {
+			.name = conf.name,
+			.balance = conf.balance,
+			.protocol = UPSTREAM_HTTP,
+			.timeouts = {conf.connect_timeout_ms, conf.response_timeout_ms,
+				     conf.idle_timeout_ms},
+			.conf = &conf,
+		};
+
+		conf_write_open_item(writer);
+		field_write(writer, upstream_fields, ARRAY_SIZE(upstream_fields), &file);
+		conf_write_close(writer);
+	}
+}
