@@ -8,9 +8,10 @@ top=$(readlink -f "$(dirname "$0")/../..")
 build=${SLUICE_BUILD:-$top/build}
 gateway=sluice-smk-gw client=sluice-smk-cl
 limit_s=60 # emulation is slow; nothing here waits longer than it must
-scratch=$(mktemp -d -t sluice-smoke.XXXXXX)
-pins=/sys/fs/bpf/${scratch##*/}
+scratch=$(mktemp -d -t sluice-smoke-XXXXXX)
+pins=/sys/fs/bpf/${scratch##*/} # no dots: bpffs refuses them
 pids=()
+bpftool=/usr/sbin/bpftool
 
 cleanup() {
 	local pid
@@ -43,7 +44,8 @@ until_true() {
 }
 
 # Not `ip netns exec`: it would hide bpffs.
-in_gateway() { nsenter --net=/run/netns/$gateway "$@"; }
+# In the background without a function: $! is to be the program itself, not a shell around it.
+enter_gateway=(nsenter "--net=/run/netns/$gateway")
 get() {
 	nsenter --net=/run/netns/$client curl -sS --max-time "${2:-20}" --noproxy '*' \
 		"http://192.0.2.10$1"
@@ -64,10 +66,10 @@ ip -n $client route add 192.0.2.0/24 via 198.18.7.1
 
 mkdir "$scratch/www" "$scratch/state"
 echo "hello from the backend" >"$scratch/www/hello.txt"
-in_gateway /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$scratch/www" 8080 \
+"${enter_gateway[@]}" /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$scratch/www" 8080 \
 	>"$scratch/backend.log" 2>&1 &
 pids+=($!)
-until_true backend in_gateway curl -sf --noproxy '*' http://127.0.0.1:8080/hello.txt
+until_true backend "${enter_gateway[@]}" curl -sf --noproxy '*' http://127.0.0.1:8080/hello.txt
 
 cat >"$scratch/sluice.yaml" <<EOF
 version: 1
@@ -80,13 +82,13 @@ node:
 dataplane:
   interfaces: [ { name: smk0, xdp: auto } ]
 listeners:
-  - { name: web, address: [ "192.0.2.10:80" ], protocol: http }
+  - { name: web, address: [ "192.0.2.0/24:80" ], protocol: http }
 upstreams:
   - { name: site, endpoints: [ "127.0.0.1:8080" ] }
 routes:
   - { name: all, match: { path: { prefix: / } }, proxy: { upstream: site } }
 EOF
-in_gateway "$build/sluiced" --config "$scratch/sluice.yaml" >"$scratch/sluiced.log" 2>&1 &
+"${enter_gateway[@]}" "$build/sluiced" --config "$scratch/sluice.yaml" >"$scratch/sluiced.log" 2>&1 &
 sluiced=$!
 pids+=("$sluiced")
 is_ready_or_dead() { grep -q ready "$scratch/sluiced.log" || ! kill -0 "$sluiced"; }
@@ -94,8 +96,11 @@ until_true 'ready line' is_ready_or_dead
 kill -0 "$sluiced" 2>/dev/null || fail 'sluiced ended at its start'
 
 [[ $(get /hello.txt) == 'hello from the backend' ]] || fail 'the answer is not the backend'"'s"
-in_gateway bpftool link show | grep -q sk_lookup || fail 'sk_lookup is not attached'
-ip -n $gateway -d link show smk0 | grep -q xdp || fail 'XDP is not attached'
+links=$("$bpftool" link show)
+[[ $links == *"netns_ino $(stat -Lc %i /run/netns/$gateway)  attach_type sk_lookup"* ]] ||
+	fail "sk_lookup is not attached: $links"
+link=$(ip -n $gateway -d link show smk0)
+[[ $link == *xdp* ]] || fail "XDP is not attached: $link"
 
 sluice() { "$build/sluice" --socket "$scratch/admin.sock" "$@"; }
 sluice deny add 198.18.7.2 reason smoke || fail 'cannot deny the client'
