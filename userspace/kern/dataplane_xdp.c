@@ -386,6 +386,7 @@ static int apply_interface(struct dataplane *dataplane, const struct dataplane_i
 	if (ret == 0) {
 		_cleanup_close_ int fd = standing.fd;
 
+		(void)fd; /* only to be closed; clang takes that for unused */
 		if (wanted->mode == XDP_MODE_AUTO ||
 		    standing.is_generic == (wanted->mode == XDP_MODE_GENERIC)) {
 			ret = swap_program(dataplane, wanted, ifindex, &standing);
