@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "abi/access.h"
@@ -113,12 +114,16 @@ static int add_entry(struct collection *all, const struct ip_prefix *prefix,
 
 /* ---- files ---- */
 
+/* Regular files only: a pipe or device could keep the control thread waiting, or never end. */
 static int read_file(const char *path, struct buf *content)
 {
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat status;
 
-	if (fd < 0)
+	if (fd < 0 || fstat(fd, &status) < 0)
 		return -errno;
+	if (!S_ISREG(status.st_mode))
+		return S_ISDIR(status.st_mode) ? -EISDIR : -ENODEV;
 	for (;;) {
 		char *room;
 		ssize_t got;
@@ -207,7 +212,7 @@ static int add_file(struct collection *all, const struct conf_node *node,
 		return field_no_memory(context, node);
 	if (r) {
 		conf_error(context->errors, node, "%s: file %s cannot be read: %s", context->what,
-			   value, strerrordesc_np(-r));
+			   value, r == -ENODEV ? "not a regular file" : strerrordesc_np(-r));
 		return -EINVAL;
 	}
 	/* The effective configuration may be kept somewhere else. */

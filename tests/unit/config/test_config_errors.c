@@ -128,6 +128,11 @@ static void test_dataplane_errors(void **state)
 		{CONFIG_HEAD "dataplane:\n  deny: [ { file: none.txt } ]\n",
 		 "sluice.yaml:3:11: dataplane: deny: file 'none.txt' cannot be read: No such file "
 		 "or directory\n"},
+		{CONFIG_HEAD "dataplane:\n  deny: [ { file: /dev/zero }, { file: / } ]\n",
+		 "sluice.yaml:3:11: dataplane: deny: file '/dev/zero' cannot be read: not a "
+		 "regular "
+		 "file\n"
+		 "sluice.yaml:3:32: dataplane: deny: file '/' cannot be read: Is a directory\n"},
 		{CONFIG_HEAD "dataplane:\n  deny: [ { file: bad.txt } ]\n  alow: []\n",
 		 "sluice.yaml:4:3: dataplane: unknown key 'alow'; did you mean 'allow'?\n"
 		 "bad.txt:2:3: '10.0.0.1/8' has host bits set; did you mean '10.0.0.0/8'?\n"
