@@ -125,14 +125,16 @@ static void redirect_host_print(struct conf_writer *writer, const char *key, con
 		conf_write_str(writer, key, host);
 }
 
-/* It becomes a part of Location: bytes of a URL only, and no "//host" (HARDENING 13). */
+/*
+ * It becomes a part of Location: bytes of a URL only (no header may be split), no "//host", and no
+ * query, since the request's own follows it.
+ */
 static bool is_redirect_path(struct str path)
 {
 	if (!str_starts_with(path, STR("/")) || str_starts_with(path, STR("//")))
 		return false;
 	for (size_t i = 0; i < path.len; i++)
-		if (path.ptr[i] <= ' ' || path.ptr[i] > '~' || path.ptr[i] == '\\' ||
-		    path.ptr[i] == '"' || path.ptr[i] == '<' || path.ptr[i] == '>')
+		if (path.ptr[i] <= ' ' || path.ptr[i] > '~' || strchr("?#\\\"<>", path.ptr[i]))
 			return false;
 	return true;
 }
@@ -145,8 +147,8 @@ static int redirect_path_read(const struct field_context *context, const struct 
 
 	if (node->type != CONF_SCALAR || !is_redirect_path(node->value)) {
 		conf_error(context->errors, node,
-			   "%s: path: expected a path that begins with one '/', percent-encoded "
-			   "where needed, got %s",
+			   "%s: path: expected a path that begins with one '/', without query, "
+			   "percent-encoded where needed, got %s",
 			   context->what, conf_describe(node, value, sizeof(value)));
 		return -EINVAL;
 	}

@@ -213,15 +213,16 @@ static void path_print(struct conf_writer *writer, const char *key, const void *
 static int method_read(const struct field_context *context, const struct conf_node *node,
 		       struct str name, struct route *route)
 {
-	static const char *const known[] = {"GET",    "HEAD",	 "POST",  "PUT",
-					    "DELETE", "OPTIONS", "PATCH", "TRACE"};
+	static const char *const known[] = {"GET",    "HEAD",	 "POST", "PUT",
+					    "DELETE", "OPTIONS", "PATCH"};
 	enum http_method method = http_method_lookup(name);
 	char value[VALUE_MAX];
 
 	(void)str_quote(name, value, sizeof(value));
-	if (method == HTTP_METHOD_CONNECT) {
-		conf_error(context->errors, node, "%s: methods: 'CONNECT' is not supported yet",
-			   context->what);
+	/* The proxy answers both with 501 before it looks for a route. */
+	if (method == HTTP_METHOD_CONNECT || method == HTTP_METHOD_TRACE) {
+		conf_error(context->errors, node, "%s: methods: %s is not supported yet",
+			   context->what, value);
 		return -EINVAL;
 	}
 	if (!http_name_is_valid(name)) {
@@ -272,11 +273,10 @@ static int methods_read(const struct field_context *context, const struct conf_n
 static void methods_print(struct conf_writer *writer, const char *key, const void *target)
 {
 	static const char *const names[] = {
-		[HTTP_METHOD_GET] = "GET",	   [HTTP_METHOD_HEAD] = "HEAD",
-		[HTTP_METHOD_POST] = "POST",	   [HTTP_METHOD_PUT] = "PUT",
-		[HTTP_METHOD_DELETE] = "DELETE",   [HTTP_METHOD_OPTIONS] = "OPTIONS",
-		[HTTP_METHOD_PATCH] = "PATCH",	   [HTTP_METHOD_TRACE] = "TRACE",
-		[HTTP_METHOD_CONNECT] = "CONNECT",
+		[HTTP_METHOD_GET] = "GET",	 [HTTP_METHOD_HEAD] = "HEAD",
+		[HTTP_METHOD_POST] = "POST",	 [HTTP_METHOD_PUT] = "PUT",
+		[HTTP_METHOD_DELETE] = "DELETE", [HTTP_METHOD_OPTIONS] = "OPTIONS",
+		[HTTP_METHOD_PATCH] = "PATCH",
 	};
 	const struct route *route = target;
 

@@ -364,13 +364,14 @@ static void test_route_match_errors(void **state)
 		 "(bad "
 		 "or forbidden escape, or above the root)\n"},
 		{CONFIG_HEAD CONFIG_WEB "routes:\n  - { name: a, respond: {}, match: { methods: [ "
-					"GET, get, \"A B\", CONNECT ] "
+					"GET, get, \"A B\", CONNECT, TRACE ] "
 					"} }\n  - { name: b, respond: {}, match: { headers: {}, "
 					"query: {}, sni: [], upgrade: "
 					"x } }\n",
 		 "sluice.yaml:4:54: route 'a': match: methods: 'get': did you mean 'GET'?\n"
 		 "sluice.yaml:4:59: route 'a': match: methods: 'A B' is not a method\n"
 		 "sluice.yaml:4:66: route 'a': match: methods: 'CONNECT' is not supported yet\n"
+		 "sluice.yaml:4:75: route 'a': match: methods: 'TRACE' is not supported yet\n"
 		 "sluice.yaml:5:38: route 'b': match: 'headers' is not supported yet\n"
 		 "sluice.yaml:5:51: route 'b': match: 'query' is not supported yet\n"
 		 "sluice.yaml:5:62: route 'b': match: 'sni' is not supported yet\n"
@@ -426,6 +427,7 @@ static void test_route_action_errors(void **state)
 		 "} "
 		 "}\n"
 		 "  - { name: e, match: { path: { exact: /e } }, redirect: { path: \"/a\\r\\nb\" } "
+		 "}\n  - { name: f, match: { path: { exact: /f } }, redirect: { path: \"/a?b\" } "
 		 "}\n",
 		 "sluice.yaml:4:58: route 'a': redirect: needs one of 'scheme', 'host', 'port' and "
 		 "'path', or the client would come back for ever\n"
@@ -438,10 +440,13 @@ static void test_route_action_errors(void **state)
 		 "sluice.yaml:6:79: route 'c': redirect: port: must be 1 to 65535, got '0'\n"
 		 "sluice.yaml:7:66: route 'd': redirect: path: expected a path that begins with "
 		 "one "
-		 "'/', percent-encoded where needed, got '//evil.example'\n"
+		 "'/', without query, percent-encoded where needed, got '//evil.example'\n"
 		 "sluice.yaml:8:66: route 'e': redirect: path: expected a path that begins with "
 		 "one "
-		 "'/', percent-encoded where needed, got '/a\\x0d\\x0ab'\n"},
+		 "'/', without query, percent-encoded where needed, got '/a\\x0d\\x0ab'\n"
+		 "sluice.yaml:9:66: route 'f': redirect: path: expected a path that begins with "
+		 "one "
+		 "'/', without query, percent-encoded where needed, got '/a?b'\n"},
 		{CONFIG_HEAD CONFIG_WEB
 		 "routes:\n"
 		 "  - { name: a, match: { path: { exact: /a } }, respond: { status: 199, body: [] "
