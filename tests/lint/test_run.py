@@ -19,6 +19,8 @@ BAD = "echo '[ RUN      ] test_b'; echo '0x1 != 0x2'; echo '[  FAILED  ] test_b'
 # script, passed, failed, skipped
 PROGRAMS = {
     "all_well": (GOOD, 1, 0, 0),
+    "name_with_a_variant": ("echo '[ RUN      ] test_a [epoll]';"
+                            "echo '[       OK ] test_a [epoll]'", 1, 0, 0),
     "skip_keeps_its_reason": (SKIPPED, 0, 0, 1),
     "failure": (GOOD + ";" + BAD + "; exit 1", 1, 1, 0),
     "crash_within_a_test": (GOOD + "; echo '[ RUN      ] test_c'; kill -SEGV $$", 1, 1, 0),
