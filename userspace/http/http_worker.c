@@ -120,6 +120,22 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	return 0;
 }
 
+/* Every worker marks them, with the same number; a later snapshot's mark stays. */
+static void mark_endpoints(const struct snapshot *snapshot)
+{
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
+		const struct upstream_conf *upstream = &snapshot->upstreams[i];
+
+		for (unsigned int j = 0; j < upstream->endpoint_count; j++) {
+			atomic_uint_fast64_t *mark = &upstream->endpoints[j].endpoint->generation;
+
+			if (atomic_load_explicit(mark, memory_order_relaxed) < snapshot->generation)
+				atomic_store_explicit(mark, snapshot->generation,
+						      memory_order_relaxed);
+		}
+	}
+}
+
 void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snapshot)
 {
 	struct worker_snapshot *config = worker_snapshot_new(snapshot);
@@ -128,6 +144,8 @@ void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snaps
 		return; /* out of memory: the old one goes on */
 	worker_snapshot_unref(worker->config);
 	worker->config = config;
+	mark_endpoints(snapshot);
+	upstream_pools_set_generation(worker->pools, snapshot->generation);
 }
 
 void http_worker_accept(struct http_worker *worker, int fd)

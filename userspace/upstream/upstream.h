@@ -51,8 +51,9 @@ struct endpoint_row {
 struct endpoint {
 	struct registry_entry entry;
 	struct sock_addr addr;
-	unsigned int
-		slot; /* small unique number: index into the workers' pools; reused after free */
+	/* Of the newest snapshot that names it; pools let go of connections to those left behind. */
+	atomic_uint_fast64_t generation;
+	unsigned int slot; /* small and unique: index into the workers' pools */
 	unsigned int row_count;
 	struct endpoint_row *rows; /* one per worker */
 };

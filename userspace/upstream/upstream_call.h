@@ -113,6 +113,11 @@ void upstream_call_abort(struct upstream_call *call);
 
 int upstream_pools_new(struct loop *loop, unsigned int worker_index,
 		       struct send_segment_cache *segments, struct upstream_pools **ret_pools);
+/*
+ * From now on connections to endpoints that no snapshot of this generation or a later one names are
+ * not kept, and idle ones are closed.
+ */
+void upstream_pools_set_generation(struct upstream_pools *pools, uint64_t generation);
 /* Closes what is idle, now and whenever a call ends from now on. on_empty comes once from the loop.
  */
 void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *arg), void *arg);

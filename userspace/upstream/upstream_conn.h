@@ -61,6 +61,7 @@ struct upstream_pools {
 	unsigned int free_count;
 	atomic_uint conn_count; /* open ones, closing included; written by the worker only */
 	atomic_uint_fast64_t retries;
+	uint64_t generation;
 	bool draining;
 	struct timer drained_timer;
 	void (*on_empty)(void *arg);

@@ -68,6 +68,27 @@ void upstream_pools_free(struct upstream_pools *pools)
 	free(pools);
 }
 
+static bool is_left_behind(const struct upstream_pools *pools, const struct endpoint *endpoint)
+{
+	return atomic_load_explicit(&endpoint->generation, memory_order_relaxed) <
+	       pools->generation;
+}
+
+void upstream_pools_set_generation(struct upstream_pools *pools, uint64_t generation)
+{
+	pools->generation = generation;
+	for (unsigned int i = 0; i < pools->slot_count; i++) {
+		if (!pools->slots[i])
+			continue;
+		list_for_each_safe (link, &pools->slots[i]->idle) {
+			struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
+
+			if (is_left_behind(pools, conn->endpoint))
+				upstream_conn_close(conn);
+		}
+	}
+}
+
 void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *arg), void *arg)
 {
 	pools->draining = true;
@@ -136,7 +157,7 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 	struct upstream_pools *pools = conn->pools;
 	struct upstream_slot *slot;
 
-	if (pools->draining)
+	if (pools->draining || is_left_behind(pools, conn->endpoint))
 		return false;
 	slot = slot_get(pools, conn->endpoint->slot);
 	if (!slot || slot->idle_count >= UPSTREAM_IDLE_MAX)
