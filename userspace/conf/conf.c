@@ -14,6 +14,8 @@
 #define CONF_NODES_MAX	     1000000u
 #define CONF_ARENA_BYTES_MAX ((size_t)512 << 20)
 #define CONF_QUOTED_MAX	     96
+/* YAML's simple keys end at 1,024 bytes (section 7.4.2); written back, a byte may take six. */
+#define CONF_KEY_BYTES_MAX 128
 
 /* An open sequence or mapping. */
 struct level {
@@ -141,9 +143,13 @@ static int read_key(struct builder *builder, const yaml_event_t *event)
 	level->has_key = true;
 	level->key_line = mark_line(event->start_mark);
 	level->key_column = mark_column(event->start_mark);
-	if (str_find_byte(text, '\0') >= 0) {
-		conf_error_at(builder->errors, level->key_line, level->key_column,
-			      "a key cannot hold a NUL byte");
+	if (str_find_byte(text, '\0') >= 0 || text.len > CONF_KEY_BYTES_MAX) {
+		if (text.len > CONF_KEY_BYTES_MAX)
+			conf_error_at(builder->errors, level->key_line, level->key_column,
+				      "a key cannot be longer than %d bytes", CONF_KEY_BYTES_MAX);
+		else
+			conf_error_at(builder->errors, level->key_line, level->key_column,
+				      "a key cannot hold a NUL byte");
 		level->key_refused = true;
 		return 0;
 	}

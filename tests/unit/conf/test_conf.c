@@ -237,6 +237,23 @@ static void test_depth_is_limited_to_64_levels(void **state)
 	}
 }
 
+static void test_key_is_limited_to_128_bytes(void **state)
+{
+	for (size_t len = 128; len <= 129; len++) {
+		struct reading reading;
+		char text[160];
+
+		memset(text, 'k', len);
+		(void)snprintf(text + len, sizeof(text) - len, ": 1");
+		reading_start(&reading, str_from_cstr(text));
+		assert_int_equal(reading.result, 0);
+		assert_int_equal(reading.doc->root->count, len == 128 ? 1 : 0);
+		assert_str(buf_str(&reading.printed),
+			   len == 128 ? "" : "f.yaml:1:1: a key cannot be longer than 128 bytes\n");
+		reading_end(&reading);
+	}
+}
+
 static void test_number_of_values_is_limited(void **state)
 {
 	const size_t count = 1000001;
@@ -423,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_aliased_value_is_marked_as_refused),
 		cmocka_unit_test(test_text_that_is_no_tree_is_refused_with_its_place),
 		cmocka_unit_test(test_depth_is_limited_to_64_levels),
+		cmocka_unit_test(test_key_is_limited_to_128_bytes),
 		cmocka_unit_test(test_number_of_values_is_limited),
 		cmocka_unit_test(test_file_is_read_and_a_missing_one_is_told),
 		cmocka_unit_test(test_file_bigger_than_64_mib_is_refused),
