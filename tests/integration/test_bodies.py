@@ -135,7 +135,8 @@ def test_slow_client_holds_bounded_memory(lane, framing):
         connection.read_request()
         if framing == "length":
             connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % STREAM_BYTES)
-            connection.send(*stream_pieces(sent))
+            for piece in stream_pieces(sent):
+                connection.send(piece)
         else:
             connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             for piece in stream_pieces(sent):
@@ -176,7 +177,8 @@ def test_slow_backend_holds_bounded_memory(lane, framing):
         if framing == "length":
             fields = [f"Content-Length: {STREAM_BYTES}"]
             wire.send(request("/big", "POST", fields, host=lane.host))
-            wire.send(*stream_pieces(sent))
+            for piece in stream_pieces(sent):
+                wire.send(piece)
         else:
             wire.send(request("/big", "POST", ["Transfer-Encoding: chunked"], host=lane.host))
             for piece in stream_pieces(sent):
