@@ -404,7 +404,8 @@ void exchange_start(struct exchange *exchange)
 	}
 	status = split_target(exchange);
 	if (status) {
-		start_error(exchange, status, "malformed or ambiguous path");
+		/* Who sends what two readers read differently is not asked to go on. */
+		exchange_fail_close(exchange, status, "malformed or ambiguous path");
 		return;
 	}
 	exchange->host = host_for_routing(&exchange->arena, request->host);
