@@ -34,20 +34,27 @@ static int find_in_path(char *path, size_t path_len)
 	return -ENOENT;
 }
 
+/* Where a build tree and where an installation has it, seen from our own directory. */
+static int find_near(char *path, size_t path_len)
+{
+	static const char *const places[] = {"sluiced", "../sbin/sluiced"};
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	char *slash = len > 0 ? memrchr(self, '/', (size_t)len) : NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(places) && slash; i++) {
+		int path_used =
+			snprintf(path, path_len, "%.*s/%s", (int)(slash - self), self, places[i]);
+
+		if (path_used > 0 && (size_t)path_used < path_len && is_program(path))
+			return 0;
+	}
+	return -ENOENT;
+}
+
 static int find_sluiced(struct cli *cli, char *path, size_t path_len)
 {
-	ssize_t len = readlink("/proc/self/exe", path, path_len - sizeof("sluiced"));
-
-	if (len > 0) {
-		char *slash = memrchr(path, '/', (size_t)len);
-
-		if (slash) {
-			memcpy(slash + 1, "sluiced", sizeof("sluiced"));
-			if (is_program(path))
-				return 0;
-		}
-	}
-	if (!find_in_path(path, path_len))
+	if (!find_near(path, path_len) || !find_in_path(path, path_len))
 		return 0;
 	return p_err(cli, -ENOENT,
 		     "%s, and sluiced is neither beside sluice nor in PATH to check the file",
