@@ -24,6 +24,7 @@ from lib.programs import build_dir  # noqa: E402
 
 ENGINES = [name for name in os.environ.get("SLUICE_ENGINES", "io_uring,epoll").split(",") if name]
 LONG = os.environ.get("SLUICE_LONG") == "1"
+TEST_DEADLINE_S = 1200 if LONG else 150
 SEED = int(os.environ.get("SLUICE_SEED") or random.SystemRandom().randrange(1 << 32))
 
 
@@ -60,6 +61,22 @@ def machine():
         leftovers.remove_own()
         atexit.unregister(leftovers.remove_own)
     assert not left, "left behind: " + ", ".join(sorted(left))
+
+
+@pytest.fixture(autouse=True)
+def deadline(machine):
+    """A test that hangs ends here with the place where it hangs, and the others go on."""
+
+    def over(*_):
+        pytest.fail(f"the test did not end within {TEST_DEADLINE_S} s")
+
+    old_handler = signal.signal(signal.SIGALRM, over)
+    signal.alarm(TEST_DEADLINE_S)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old_handler)
 
 
 @pytest.fixture(scope="session")

@@ -340,9 +340,13 @@ def test_hardening_22_the_backend_gets_the_canonical_path(lane):
 
 
 def test_hardening_22_ambiguous_paths_are_refused(lane):
-    refuse_all(lane, [(path, f"GET {path} HTTP/1.1\r\nHost: {{host}}\r\n\r\n") for path in (
-        "/a%2Fb", "/a%2fb", "/a%5Cb", "/a\\b", "/a%00b", "/..", "/../a", "/a/../../b", "/%2e%2e/a",
-        "/a%", "/a%4", "/a%zz", "/a%0d%0ab", "/a//../b")])
+    """The framing is sound, so the connection may live on; but no backend sees such a path."""
+    got = {}
+    for path in ("/a%2Fb", "/a%2fb", "/a%5Cb", "/a\\b", "/a%00b", "/..", "/../a", "/a/../../b",
+                 "/%2e%2e/a", "/a%", "/a%4", "/a%zz", "/a%0d%0ab", "/a//../b"):
+        got[path] = lane.ask(path).status
+    assert got == dict.fromkeys(got, 400)
+    assert lane.ask("/last").status == 200
     nothing_reached(lane)
 
 

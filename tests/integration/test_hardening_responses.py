@@ -5,7 +5,7 @@ gives 502, or breaks off when it had begun; its connection is closed and never u
 import threading
 
 from lib.backend import answer_each
-from lib.wait import wait_until
+from lib.wait import DeadlinePassed, wait_until
 from lib.wire import Truncated, framing_of, request, response
 
 OK = "HTTP/1.1 200 OK\r\n"
@@ -100,7 +100,7 @@ def ask_all(lane, rows, judge):
         wire.close()
         try:
             lane.backend.wait_until_idle()
-        except AssertionError:
+        except DeadlinePassed:
             wrong.append(f"{what}: the upstream connection was not closed")
         lane.backend.handler = answer_each(response(b"good"))
         if lane.ask("/good").body != b"good":
