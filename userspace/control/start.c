@@ -63,7 +63,7 @@ static int check_readable(struct daemon *daemon, struct error *err)
 	if (end >= 0)
 		line.len = (size_t)end;
 	return error_set(err, -EACCES,
-			 "%.*s: a reload could not read it either "
+			 "%.*s, so a reload could not either "
 			 "(%u such file%s; sluiced --check FILE lists them)",
 			 STR_FMT(line), count, count == 1 ? "" : "s");
 }
