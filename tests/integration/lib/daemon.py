@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,13 +20,15 @@ from .wait import DEADLINE_S, DeadlinePassed
 SANITIZER_REPORT = re.compile(
     r"(ERROR: (Address|Leak|Thread)Sanitizer|WARNING: ThreadSanitizer|runtime error:).*")
 
+NODE_USER = "nobody"
+
 PREAMBLE = """version: 1
 node:
   workers: {workers}
   user: {user}
   state_dir: {directory}/state
   bpffs: {bpffs}
-  admin: {{ socket: {directory}/admin.sock }}
+  admin: {{ socket: {directory}/run/admin.sock }}
   drain: {drain}
   log: {{ level: {log_level}, format: text }}
 """
@@ -102,7 +105,11 @@ class Sluice:
         self.directory = Path(directory) / self.name
         self.directory.mkdir(mode=0o755)
         self.config_path = self.directory / "sluice.yaml"
-        self.socket_path = str(self.directory / "admin.sock")
+        # As systemd's RuntimeDirectory= makes it: node.user may remove its socket at the end.
+        run = self.directory / "run"
+        run.mkdir()
+        shutil.chown(run, NODE_USER)
+        self.socket_path = str(run / "admin.sock")
         self.bpffs = f"{pin_dir()}/{self.name}"
         self.process = None
         self.log = None
@@ -111,7 +118,7 @@ class Sluice:
 
     # -- configuration
 
-    def preamble(self, workers=2, user="nobody", drain="5s", log_level="info"):
+    def preamble(self, workers=2, user=NODE_USER, drain="5s", log_level="info"):
         return PREAMBLE.format(directory=self.directory, bpffs=self.bpffs, workers=workers,
                                user=user, drain=drain, log_level=log_level)
 
