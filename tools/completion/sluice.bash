@@ -5,10 +5,10 @@
 
 # The "name" members of what `sluice -j OBJECT` prints at its top level of rows.
 _sluice_names() {
-	local object=$1 options=()
+	local object=$1 socket_option=()
 
-	[[ -z ${socket-} ]] || options=(--socket "$socket")
-	command sluice "${options[@]}" --timeout 1s -p "$object" 2>/dev/null |
+	[[ -z ${socket-} ]] || socket_option=(--socket "$socket")
+	command sluice "${socket_option[@]}" --timeout 1s -p "$object" 2>/dev/null |
 		sed -nE 's/^      "name": "([A-Za-z0-9_-]+)",?$/\1/p'
 }
 

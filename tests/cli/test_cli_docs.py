@@ -1,0 +1,120 @@
+"""The pages, the man pages and the completion say what the command does."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import BUILD, TOP
+
+OBJECTS = ["status", "deny", "allow", "route", "upstream", "config", "prog", "version"]
+PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
+MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
+
+
+def read(*parts):
+    with open(os.path.join(TOP, *parts), encoding="utf-8") as file:
+        return file.read()
+
+
+def examples(page):
+    """(command words, expected output) of each `$ sluice` line in the console blocks."""
+    found = []
+    for block in re.findall(r"```console\n(.*?)```", read("docs/cli", page), re.S):
+        for part in re.split(r"^\$ sluice ", block, flags=re.M)[1:]:
+            command, _, output = part.partition("\n")
+            found.append((command, output))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_of_the_page_print_what_it_says(sluice, page):
+    version = sluice("-jV").json["version"]
+    for command, expected in examples(page):
+        result = sluice(*command.split())
+        assert (result.out + result.err).replace(version, "VERSION") == expected, command
+
+
+def grammar(sluice, name):
+    """The lines of `sluice NAME help` that begin with the command."""
+    lines = sluice(name, "help").out.splitlines()
+    return [line.replace("Usage: ", "").strip() for line in lines if "sluice [OPTIONS]" in line]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_page_and_manual_have_the_grammar(sluice, name):
+    manual = render(f"sluice-{name}.8")
+    page = read("docs/cli", f"{name}.md")
+    lines = grammar(sluice, name)
+    assert len(lines) >= 2
+    for line in lines:
+        assert line + "\n" in page
+        assert line in manual
+
+
+def test_every_option_is_documented(sluice):
+    manual, readme = render("sluice.8"), read("docs/cli/README.md")
+    options = set(re.findall(r"--[a-z-]+", sluice("help").out))
+    assert len(options) == 10
+    for option in options:
+        assert option in manual and option in readme, option
+
+
+def render(name):
+    if not shutil.which("man"):
+        pytest.skip("man is not installed")
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "100", "MAN_KEEP_FORMATTING": ""}
+    result = subprocess.run(["man", "--warnings", "-l", os.path.join(TOP, "docs/man", name)],
+                            env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    return re.sub(r".\x08", "", result.stdout).replace("\u2010", "-")
+
+
+def test_there_is_a_manual_for_each_object():
+    assert set(MAN_PAGES) == {"sluice.8", "sluiced.8"} | {f"sluice-{name}.8" for name in OBJECTS}
+
+
+@pytest.mark.parametrize("page", MAN_PAGES)
+def test_manual_has_no_warnings(page):
+    assert "NAME\n" in render(page)
+
+
+COMPLETION = os.path.join(TOP, "tools/completion/sluice.bash")
+
+
+def complete(words, env=None):
+    script = ('. "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sluice; '
+              '((${#COMPREPLY[@]} == 0)) || printf "%s\\n" "${COMPREPLY[@]}"')
+    full_env = {**os.environ, "PATH": BUILD + ":" + os.environ["PATH"], **(env or {})}
+    result = subprocess.run(["bash", "-u", "-c", script, "bash", COMPLETION, "sluice", *words],
+                            env=full_env, capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0 and result.stderr == "", result.stderr
+    return result.stdout.split()
+
+
+@pytest.mark.parametrize("words, expected", [
+    ([""], OBJECTS + ["help"]), (["d"], ["deny"]), (["-j", "st"], ["status"]),
+    (["--socket", "/x", "up"], ["upstream"]),
+    (["deny", ""], ["show", "list", "add", "delete", "counters", "help", "cidr"]),
+    (["allow", "a"], ["add"]), (["config", ""], ["show", "list", "reload", "check", "help"]),
+    (["prog", "u"], ["unload"]), (["deny", "add", ""], []),
+    (["deny", "add", "203.0.113.7", ""], ["reason", "ttl"]),
+    (["deny", "add", "203.0.113.7", "ttl", "1"], ["10s", "1m", "10m", "1h"]),
+    (["config", "check", ""], ["file"]), (["route", "show", ""], ["name"]),
+    (["--so"], ["--socket"]), (["status", "--p"], ["--pretty"]), (["help", "ro"], ["route"]),
+])
+def test_completion(words, expected):
+    assert sorted(complete(words)) == sorted(expected)
+
+
+def test_completion_of_names_asks_the_daemon(sluice, places):
+    assert complete(["route", "name", ""], places) == ["cart", "health", "to-https"]
+    assert complete(["--socket", places["SLUICE_SOCKET"], "upstream", "name", "s"]) == ["search"]
+
+
+def test_completion_knows_every_command(sluice):
+    for name in OBJECTS:
+        words = re.findall(r"[a-z]+", " ".join(grammar(sluice, name)))
+        for word in set(words) - {"sluice", name, "reason", "ttl", "file"}:
+            assert word in complete([name, ""]), (name, word)
