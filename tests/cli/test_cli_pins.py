@@ -1,0 +1,211 @@
+"""The CLI on real pins, in a mount and a network namespace of its own: sluiced makes the pins."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import SLUICE, SLUICED
+
+CONFIG = """version: 1
+node:
+  workers: 1
+  state_dir: {dir}/state
+  bpffs: /sys/fs/bpf/sluice-cli
+  admin: {{ socket: {dir}/admin.sock }}
+dataplane:
+  interfaces: [ {{ name: cliv0, xdp: auto }} ]
+  deny:
+    - {{ cidr: 203.0.113.0/24, reason: scanner }}
+listeners:
+  - {{ name: web, address: [ "192.0.2.10:80" ], protocol: http }}
+routes:
+  - {{ name: health, match: {{ path: {{ exact: /healthz }} }}, respond: {{ status: 200 }} }}
+"""
+# The namespaces live as long as this shell, which ends with its standard input.
+NAMESPACE = ("mount --make-rprivate / && mount -t bpf bpf /sys/fs/bpf && ip link set lo up && "
+             "ip link add cliv0 type veth peer name cliv1 && ip link set cliv0 up && "
+             "ip link set cliv1 up && echo made && exec cat")
+
+
+class Node:
+    def __init__(self, directory):
+        self.dir = str(directory)
+        self.daemon = None
+        self.shell = subprocess.Popen(["unshare", "-m", "-n", "sh", "-c", NAMESPACE],
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        if self.shell.stdout.readline() != b"made\n":
+            self.close()
+            pytest.skip("namespaces with bpffs and veth cannot be made here")
+        self.env = {name: value for name, value in os.environ.items()
+                    if not name.startswith("SLUICE_") or name == "SLUICE_IO"}
+        self.env.update(SLUICE_SOCKET=f"{self.dir}/admin.sock", SLUICE_STATE_DIR=f"{self.dir}/state",
+                        SLUICE_BPFFS="/sys/fs/bpf/sluice-cli")
+        self.file = os.path.join(self.dir, "sluice.yaml")
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write(CONFIG.format(dir=self.dir))
+
+    def inside(self, command):
+        return ["nsenter", f"--mount=/proc/{self.shell.pid}/ns/mnt",
+                f"--net=/proc/{self.shell.pid}/ns/net", *command]
+
+    def start(self):
+        self.daemon = subprocess.Popen(self.inside([SLUICED, "--config", self.file]), env=self.env,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        seen = []
+        for line in self.daemon.stdout:
+            seen.append(line)
+            if "ready" in line:
+                return
+        raise AssertionError("sluiced ended before it was ready:\n" + "".join(seen))
+
+    def kill(self):
+        self.daemon.send_signal(signal.SIGKILL)
+        self.daemon.wait(60)
+        self.daemon.stdout.close()
+        self.daemon = None
+
+    def sluice(self, *args):
+        return subprocess.run(self.inside([SLUICE, *args]), env=self.env, capture_output=True,
+                              text=True, timeout=60, check=False)
+
+    def json(self, *args):
+        result = self.sluice("-j", *args)
+        assert result.stderr == ""
+        return json.loads(result.stdout)
+
+    def cidrs(self, name="deny"):
+        return [entry["cidr"] for entry in self.json(name)["entries"]]
+
+    def close(self):
+        if self.daemon:
+            self.kill()
+        # Pins and links go with the mount, the interfaces with the network namespace.
+        self.shell.stdin.close()
+        self.shell.wait(60)
+        self.shell.stdout.close()
+
+
+@pytest.fixture
+def node(tmp_path, sluice_binary):
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    # On the way down to the socket everybody may pass.
+    tmp_path.chmod(0o755)
+    it = Node(tmp_path)
+    try:
+        it.start()
+        yield it
+    finally:
+        it.close()
+
+
+@pytest.fixture
+def dead(node):
+    """The pins of a daemon that was killed."""
+    node.kill()
+    return node
+
+
+def test_with_the_daemon_everything_answers(node):
+    for command in (["status"], ["deny"], ["allow"], ["deny", "counters"], ["route"], ["upstream"],
+                    ["config"], ["config", "check"], ["config", "reload"], ["prog"], ["version"]):
+        text = node.sluice(*command)
+        assert text.returncode == 0 and text.stderr == "", (command, text)
+        assert "error" not in node.json(*command), command
+    assert node.json("status")["daemon"] is True
+    assert node.sluice("deny", "add", "198.51.100.7", "ttl", "1h").returncode == 0
+    assert node.cidrs() == ["198.51.100.7/32", "203.0.113.0/24"]
+    assert node.sluice("deny", "delete", "198.51.100.7").returncode == 0
+    assert node.cidrs() == ["203.0.113.0/24"]
+
+
+def test_unload_is_refused_while_the_daemon_lives(node):
+    result = node.sluice("prog", "unload")
+    assert result.returncode == 1 and "stop it first" in result.stderr
+    # Also when its socket is not found: it holds the lock.
+    hidden = node.sluice("--socket", node.dir + "/other.sock", "prog", "unload")
+    assert hidden.returncode == 1 and "a daemon lives" in hidden.stderr
+    assert node.json("prog")["steering"]["attached"] is True
+
+
+def test_writes_are_refused_while_the_lock_is_held(node):
+    result = node.sluice("--socket", node.dir + "/other.sock", "deny", "add", "198.51.100.7")
+    assert result.returncode == 1
+    assert "a daemon lives" in result.stderr and "--socket" in result.stderr
+    assert node.cidrs() == ["203.0.113.0/24"]
+
+
+def test_status_is_short_after_a_kill(dead):
+    doc = dead.json("status")
+    assert doc["daemon"] is False and doc["state"] == "stopped"
+    assert [row["name"] for row in doc["dataplane"]["interfaces"]] == ["cliv0"]
+    assert dead.sluice("status").stdout.startswith("No daemon is running (")
+
+
+def test_lists_are_changed_after_a_kill(dead):
+    added = dead.json("deny", "add", "198.51.100.7", "reason", "bad", "ttl", "1h")
+    assert added["cidr"] == "198.51.100.7/32" and added["reason"] == "bad"
+    assert added["daemon"] is False and added["origin"] == "cli" and 0 < added["ttl_s"] <= 3600
+    assert dead.json("deny", "add", "198.51.100.7", "reason", "worse")["ttl_s"] is None
+    entry, = dead.json("deny", "cidr", "198.51.100.7")["entries"]
+    assert entry["reason"] == "worse" and entry["expires_at"] is None
+    assert dead.json("allow", "add", "2001:db8::/32")["cidr"] == "2001:db8::/32"
+    assert dead.cidrs("allow") == ["2001:db8::/32"]
+    assert dead.json("deny", "delete", "198.51.100.7") == {"removed": "198.51.100.7/32",
+                                                         "daemon": False}
+    again = dead.sluice("-j", "deny", "delete", "198.51.100.7")
+    assert again.returncode == 1 and "not on the deny list" in json.loads(again.stdout)["error"]
+    assert "No daemon is running" in dead.sluice("deny", "add", "198.51.100.8").stdout
+
+
+def test_changes_after_a_kill_are_kept_by_the_next_start(dead):
+    dead.json("deny", "add", "198.51.100.7", "reason", "kept")
+    dead.start()
+    assert dead.cidrs() == ["198.51.100.7/32", "203.0.113.0/24"]
+    dead.kill()
+    assert dead.sluice("prog", "unload").returncode == 0
+    dead.start()
+    assert dead.cidrs() == ["198.51.100.7/32", "203.0.113.0/24"]
+
+
+def test_counters_are_read_after_a_kill(dead):
+    doc = dead.json("deny", "counters")
+    assert doc["daemon"] is False
+    assert {"deny", "allow"} <= {row["name"] for row in doc["reasons"]}
+    assert "REASON" in dead.sluice("allow", "counters").stdout
+
+
+def test_programs_are_shown_and_unloaded_after_a_kill(dead):
+    doc = dead.json("-f", "prog")
+    assert doc["daemon"] is False and doc["bpffs"] == "/sys/fs/bpf/sluice-cli"
+    assert doc["interfaces"][0]["name"] == "cliv0" and doc["interfaces"][0]["program_id"] > 0
+    assert {"prefix": "192.0.2.10/32", "ports": "80"} in doc["steering"]["tuples"]
+    assert all(row["path"].startswith("/sys/fs/bpf/sluice-cli/") for row in doc["pins"])
+    assert len(doc["pins"]) > 5
+    assert "PIN\n/sys/fs/bpf/sluice-cli/" in dead.sluice("-f", "prog").stdout
+    assert "PIN\n" not in dead.sluice("prog").stdout
+    assert dead.json("prog", "unload") == {"bpffs": "/sys/fs/bpf/sluice-cli", "unloaded": True}
+    assert dead.json("prog", "unload")["unloaded"] is False
+    link = subprocess.run(dead.inside(["ip", "link", "show", "cliv0"]), capture_output=True,
+                          text=True, check=True)
+    assert "xdp" not in link.stdout
+    for command in (["prog"], ["deny"], ["deny", "add", "198.51.100.7"], ["status"]):
+        result = dead.sluice("-j", *command)
+        assert result.returncode == 1
+        assert "nothing is pinned" in json.loads(result.stdout)["error"]
+
+
+def test_no_state_directory_is_made_where_nothing_is_pinned(dead):
+    state = dead.dir + "/fresh"
+    result = dead.sluice("--bpffs", "/sys/fs/bpf/none", "--state-dir", state, "deny", "add", "1.2.3.4")
+    assert result.returncode == 1 and not os.path.exists(state)
+
+
+def test_config_is_checked_by_sluiced_after_a_kill(dead):
+    assert dead.json("config", "check", "file", dead.file)["valid"] is True
+    with open(dead.file, "a", encoding="utf-8") as file:
+        file.write("nonsense: 1\n")
+    doc = dead.json("config", "check", "file", dead.file)
+    assert "nonsense" in doc["error"] and doc["errors"][0] == doc["error"]
