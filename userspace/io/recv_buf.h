@@ -3,8 +3,8 @@
  *
  * The kernel fills pool buffers (a provided buffer ring under io_uring); on_recv() gives one
  * reference to the stream's owner, who may parse in place, keep it while its bytes are being sent
- * on (no copy between the two sockets), and releases it. While an owner keeps a buffer the pool puts
- * another one in its place, so that a slow reader never starves other connections; the pool's
+ * on (no copy between the two sockets), and releases it. While an owner keeps a buffer the pool
+ * puts another one in its place, so that a slow reader never starves other connections; the pool's
  * recv_bufs_max bounds the memory. Owners copy small leftovers out instead of keeping 16 KiB for
  * forty bytes. Thread rule: the loop's thread.
  */

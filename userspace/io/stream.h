@@ -2,8 +2,8 @@
  * stream: one connected byte-stream socket (TCP or Unix) on a loop, and acceptors that make them.
  *
  * Life: stream_adopt() or stream_connect() ──► receive and send ──► stream_close() ──► on_closed().
- * After stream_close() no callback but on_closed() comes; after on_closed() the loop no longer knows
- * the struct and its memory may go. on_closed() comes exactly once per close, from the loop.
+ * After stream_close() no callback but on_closed() comes; after on_closed() the loop no longer
+ * knows the struct and its memory may go. on_closed() comes exactly once per close, from the loop.
  *
  * Receiving: RECV_MANY delivers buffer after buffer (multishot) until stopped; RECV_ONE delivers
  * once and must be started again, which is the back-pressure of bodies. After stream_recv_stop()
@@ -33,8 +33,8 @@ struct stream;
 
 struct stream_ops {
 	/*
-	 * buf != NULL: bytes; the callee owns the reference. buf == NULL: result 0 is the end of the
-	 * stream, a negative errno an error.
+	 * buf != NULL: bytes; the callee owns the reference. buf == NULL: result 0 is the end of
+	 * the stream, a negative errno an error.
 	 */
 	void (*on_recv)(struct stream *stream, struct recv_buf *buf, int result);
 	/* result: all bytes of the send, or a negative errno (-EPIPE, -ECONNRESET, ...). */
@@ -91,7 +91,7 @@ static inline bool stream_is_sending(const struct stream *stream);
 /* Half-close: the peer sees the end after what was sent. Not while a send is under way. */
 void stream_shutdown_send(struct stream *stream);
 void stream_close(struct stream *stream);
-/* As close, but the peer gets a reset (SO_LINGER 0): for connections that must not look complete. */
+/* As close, but with a reset (SO_LINGER 0): for connections that must not look complete. */
 void stream_abort(struct stream *stream);
 bool stream_is_open(const struct stream *stream); /* adopted or connecting, and not closing */
 

@@ -51,7 +51,7 @@ struct endpoint_row {
 struct endpoint {
 	struct registry_entry entry;
 	struct sock_addr addr;
-	/* Of the newest snapshot that names it; pools let go of connections to those left behind. */
+	/* Of the newest snapshot that names it; pools drop connections to those left behind. */
 	atomic_uint_fast64_t generation;
 	unsigned int slot; /* small and unique: index into the workers' pools */
 	unsigned int row_count;
