@@ -94,7 +94,7 @@ struct loop {
 	atomic_bool stop;
 	bool engine_is_open;
 	uint64_t trim_ms; /* when unused buffers were last looked for */
-	uint64_t told; /* callbacks of streams, acceptors and watches */
+	uint64_t told;	  /* callbacks of streams, acceptors and watches */
 	struct loop_stats stats;
 };
 

@@ -30,7 +30,7 @@ enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_IO_URING, IO_ENGINE_EPOLL };
 struct loop_config {
 	enum io_engine engine;
 	uint32_t recv_buf_bytes;  /* size of one receive buffer; 0: 16 KiB */
-	uint32_t recv_bufs_ready; /* buffers the kernel may fill at any time; 0: 256; power of two */
+	uint32_t recv_bufs_ready; /* those the kernel may fill; 0: 256; a power of two */
 	uint32_t recv_bufs_max;	  /* most that exist at once, held ones included; 0: 32768 */
 	bool restrict_ops;	  /* io_uring: register the operations we use and refuse others */
 };
