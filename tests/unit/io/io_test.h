@@ -48,7 +48,8 @@ static inline int count_fds(void)
 }
 
 /* `*state` is the engine's place in this array. */
-static enum io_engine test_engines[] = {IO_ENGINE_IO_URING, IO_ENGINE_EPOLL};
+static enum io_engine test_engines[]
+	__attribute__((unused)) = {IO_ENGINE_IO_URING, IO_ENGINE_EPOLL};
 
 static inline int setup_with(void **state, struct loop_config config)
 {
@@ -315,8 +316,8 @@ static inline uint32_t next_random(uint64_t *seed)
 }
 
 /*
- * What a sender sends: byte i of stream `seed` is pattern(seed, i)[0], and the bytes after it follow
- * for at least PATTERN_RUN. The period is a prime, so that no buffer size hides a shift.
+ * What a sender sends: byte i of stream `seed` is pattern(seed, i)[0], and the bytes after it
+ * follow for at least PATTERN_RUN. The period is a prime, so that no buffer size hides a shift.
  */
 #define PATTERN_PERIOD 65521u
 #define PATTERN_RUN    65536u

@@ -147,7 +147,8 @@ static void test_connections_queued_at_the_stop_are_not_lost(void **state)
 	}
 }
 
-/* Without a descriptor to spare accepting fails, and goes on by itself when there are some again. */
+/* Without a descriptor to spare accepting fails, and goes on by itself when there are some again.
+ */
 static void test_accepting_pauses_without_descriptors_and_goes_on(void **state)
 {
 	struct loop *loop = test_loop(state);
@@ -241,9 +242,9 @@ static void test_an_accepted_connection_can_be_adopted(void **state)
 
 static struct sock_addr loopback(void)
 {
-	return (struct sock_addr){.in = {.sin_family = AF_INET,
-					 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
-				  .len = sizeof(struct sockaddr_in)};
+	return (struct sock_addr){
+		.in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)},
+		.len = sizeof(struct sockaddr_in)};
 }
 
 static void test_a_port_is_shared_only_by_reuseport(void **state)

@@ -35,10 +35,9 @@ static void send_more(struct mover *mover)
 		uint64_t left = TRANSFER_BYTES - mover->handed_to_send;
 		size_t len = MIN(next_random(&mover->dice) % PATTERN_RUN + 1, left);
 
-		iov[used++] = (struct iovec){
-			.iov_base = (void *)(uintptr_t)pattern(mover->out_seed,
-							       mover->handed_to_send),
-			.iov_len = len};
+		iov[used++] = (struct iovec){.iov_base = (void *)(uintptr_t)pattern(
+						     mover->out_seed, mover->handed_to_send),
+					     .iov_len = len};
 		mover->handed_to_send += len;
 	}
 	if (used)
