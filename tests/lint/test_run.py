@@ -102,3 +102,13 @@ def test_what_tests_leave_behind_is_named():
             assert "process %d sleep 1000" % process.pid in leftovers.new()
         finally:
             process.kill()
+
+
+def test_what_another_living_session_holds_is_not_ours(monkeypatch):
+    leftovers = run.Leftovers("test-run-%d" % os.getpid())
+    held = {"namespace sltest-%d-client" % os.getpid(), "program sl_main id 1"}
+    monkeypatch.setattr(leftovers, "look", lambda: leftovers.before | held)
+    assert leftovers.new() == []
+    gone = {"namespace sltest-4194305-client", "program sl_main id 1"} # beyond any pid
+    monkeypatch.setattr(leftovers, "look", lambda: leftovers.before | gone)
+    assert leftovers.new() == sorted(gone)
