@@ -3,6 +3,7 @@ Fixtures of the CLI tests. Most run `sluice` against a fake daemon (fake_admin.p
 pins need root.
 
 SLUICE_BUILD    where the binaries are (default: build)
+SLUICE_LONG     1: full counts
 SLUICE_SEED     seed of the random argument vectors (default: a fixed one)
 """
 import json
