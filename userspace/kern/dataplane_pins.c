@@ -230,7 +230,7 @@ static int check_shape(const struct dataplane *dataplane, enum dataplane_map map
 	    info.value_size != shape->value_bytes || info.max_entries != shape->max_entries)
 		return error_set(err, -EPROTO,
 				 "map '%s/%s' has the shape of another version; detach and remove "
-				 "everything there with: rm -r '%s'",
+				 "everything there with: sluice --bpffs '%s' prog unload",
 				 dataplane->dir, shape->name, dataplane->dir);
 	return 0;
 }
@@ -244,10 +244,11 @@ static int check_meta(const struct dataplane *dataplane, struct error *err)
 	if (ret)
 		return error_set_errno(err, ret, "cannot read '%s/sl_meta'", dataplane->dir);
 	if (meta.magic != SL_META_MAGIC || meta.abi_version != SL_ABI_VERSION)
-		return error_set(err, -EPROTO,
-				 "'%s' was made by another version (ABI %u, this is %u); detach "
-				 "and remove everything there with: rm -r '%s'",
-				 dataplane->dir, meta.abi_version, SL_ABI_VERSION, dataplane->dir);
+		return error_set(
+			err, -EPROTO,
+			"'%s' was made by another version (ABI %u, this is %u); detach "
+			"and remove everything there with: sluice --bpffs '%s' prog unload",
+			dataplane->dir, meta.abi_version, SL_ABI_VERSION, dataplane->dir);
 	return 0;
 }
 
