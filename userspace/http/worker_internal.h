@@ -48,7 +48,7 @@ static inline void worker_count(struct http_worker *worker, enum http_counter co
 	worker_add(&worker->counters[counter], 1);
 }
 
-/* Value of a Date field for now. */
+/* The value of a Date field that is sent at this moment. */
 struct str worker_date(struct http_worker *worker);
 
 void worker_snapshot_ref(struct worker_snapshot *config);
