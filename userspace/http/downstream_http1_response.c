@@ -16,12 +16,15 @@ static void conn_broken(struct downstream *conn)
 static void push_head(struct downstream *conn, const struct exchange_response *response, bool final)
 {
 	struct exchange *exchange = conn->exchange;
+	unsigned int added_count = final ? exchange->added_count : 0;
 	size_t room_bytes = 256;
 	struct http1_writer writer;
 	char *room;
 
 	for (unsigned int i = 0; i < response->field_count; i++)
 		room_bytes += response->fields[i].name.len + response->fields[i].value.len + 4;
+	for (unsigned int i = 0; i < added_count; i++)
+		room_bytes += exchange->added[i].name.len + exchange->added[i].value.len + 4;
 	room = arena_alloc_bytes(&exchange->arena, room_bytes);
 	if (!room) {
 		conn_broken(conn);
@@ -31,6 +34,8 @@ static void push_head(struct downstream *conn, const struct exchange_response *r
 	http1_write_status_line(&writer, response->status);
 	for (unsigned int i = 0; i < response->field_count; i++)
 		http1_write_field(&writer, response->fields[i].name, response->fields[i].value);
+	for (unsigned int i = 0; i < added_count; i++)
+		http1_write_field(&writer, exchange->added[i].name, exchange->added[i].value);
 	if (final) {
 		if (conn->chunked)
 			http1_write_bytes(&writer, STR("Transfer-Encoding: chunked\r\n"));

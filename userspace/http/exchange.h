@@ -27,6 +27,7 @@ struct http_worker;
 
 /* Most memory one exchange may take for heads, trailers and what we write. */
 #define EXCHANGE_ARENA_BYTES (512u * 1024)
+#define EXCHANGE_ADDED_MAX   8
 
 struct exchange_response {
 	uint16_t status;
@@ -92,12 +93,22 @@ struct exchange {
 	void *connection;		      /* the downstream's */
 	const struct exchange_action *action; /* NULL: none is running */
 	const struct route *route;
-	struct ip_addr peer; /* of the TCP connection */
+	struct ip_addr peer;   /* of the TCP connection */
+	struct ip_addr client; /* peer, or whom trusted proxies name */
 
 	struct http_head request;
 	struct str host;  /* lower-case, without port; "" when there was none */
 	struct str path;  /* canonical */
 	struct str query; /* with its '?', or "" */
+
+	/* ROUTE_PROXY: what is asked of whom; path and query as above until a step rewrites them.
+	 */
+	const struct upstream_conf *upstream;
+	struct str upstream_path, upstream_query;
+
+	/* Fields that our own steps add to the final answer, whoever makes it; valid to be sent. */
+	struct http_field added[EXCHANGE_ADDED_MAX];
+	unsigned int added_count;
 
 	uint16_t status; /* 0 until the response head was made */
 	bool head_sent;

@@ -34,9 +34,9 @@ static bool request_field_passes(const struct http_head *head, const struct http
 static size_t head_size(const struct exchange *exchange)
 {
 	const struct http_head *request = &exchange->request;
-	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->path.len +
-		      exchange->query.len + request->target.len + 2 * request->host.len +
-		      exchange->route->proxy.upstream->name.len;
+	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->upstream_path.len +
+		      exchange->upstream_query.len + request->target.len + 2 * request->host.len +
+		      exchange->upstream->name.len;
 
 	for (unsigned int i = 0; i < request->field_count; i++)
 		size += request->fields[i].name.len + request->fields[i].value.len + 4;
@@ -50,8 +50,8 @@ static void write_target(struct http1_writer *writer, const struct exchange *exc
 
 	http1_write_bytes(writer, request->method);
 	http1_write_bytes(writer, STR(" "));
-	http1_write_bytes(writer, asterisk ? STR("*") : exchange->path);
-	http1_write_bytes(writer, exchange->query);
+	http1_write_bytes(writer, asterisk ? STR("*") : exchange->upstream_path);
+	http1_write_bytes(writer, exchange->upstream_query);
 	http1_write_bytes(writer, STR(" HTTP/1.1\r\n"));
 }
 
@@ -81,8 +81,7 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 	http1_write_init(&writer, room, room_bytes);
 	write_target(&writer, exchange);
 	http1_write_field(&writer, STR("Host"),
-			  request->host.len ? request->host
-					    : exchange->route->proxy.upstream->name);
+			  request->host.len ? request->host : exchange->upstream->name);
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 
@@ -289,7 +288,7 @@ void proxy_start(struct exchange *exchange)
 
 	call->ops = &call_ops;
 	call->pools = exchange->worker->pools;
-	call->upstream = route->proxy.upstream;
+	call->upstream = exchange->upstream;
 	call->arena = &exchange->arena;
 	call->framing = exchange->request.framing;
 	call->method_id = exchange->request.method_id;
