@@ -136,6 +136,12 @@ static bool read_entry(const struct admin_request *request, struct access_entry 
 	return good;
 }
 
+static void publish_change(enum access_list_kind kind, const char *what, const char *cidr)
+{
+	event_publish(kind == ACCESS_DENY ? EVENT_DENY_CHANGED : EVENT_ALLOW_CHANGED,
+		      str_from_cstr(cidr), "%s", what);
+}
+
 static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 		       const struct admin_request *request, struct admin_response *response)
 {
@@ -154,6 +160,7 @@ static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 	}
 	log_info("control", "%s: added %s", list_name(kind),
 		 ip_prefix_format(&entry.prefix, cidr, sizeof(cidr)));
+	publish_change(kind, "added", cidr);
 	if (!save_overlay(daemon, response))
 		return;
 	json_init(&json, &response->body, false);
@@ -192,6 +199,7 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 		return;
 	}
 	log_info("control", "%s: removed %s", list_name(kind), cidr);
+	publish_change(kind, "removed", cidr);
 	if (!save_overlay(daemon, response))
 		return;
 	json_init(&json, &response->body, false);

@@ -36,6 +36,8 @@ void daemon_stop(struct daemon *daemon, int result)
 		return;
 	daemon->state = DAEMON_DRAINING;
 	(void)notify_send("STOPPING=1\nSTATUS=draining");
+	event_publish(EVENT_STOPPING, STR(""), "draining: connections have %llu ms to end",
+		      (unsigned long long)(result ? 0 : drain_ms));
 	for (unsigned int i = 0; i < daemon->worker_count; i++)
 		if (daemon->workers && daemon->workers[i])
 			worker_stop(daemon->workers[i], result ? 0 : drain_ms);
@@ -60,6 +62,8 @@ static void on_worker_exit(struct worker *worker, void *arg)
 	daemon->workers_running--;
 	if (r) {
 		log_error("control", "worker %u: its event loop broke: %s", index, strerror(-r));
+		event_publish(EVENT_WORKER_LOST, STR(""), "worker %u: its event loop broke: %s",
+			      index, strerror(-r));
 		daemon_stop(daemon, r);
 	}
 	if (!daemon->workers_running)
@@ -121,6 +125,7 @@ static void on_second(struct timer *timer)
 			log_warn("control", "cannot remove expired list entries: %s", strerror(-r));
 	}
 	(void)registry_sweep(daemon->registry);
+	event_ring_collect(&daemon->events);
 	timer_start(daemon->loop, timer, SECOND_MS);
 }
 
@@ -226,6 +231,9 @@ static void announce_ready(struct daemon *daemon)
 	if (bound && daemon->dataplane)
 		log_warn("control", "addresses are bound one by one: %s", daemon->steering.reason);
 	daemon->state = DAEMON_READY;
+	event_publish(EVENT_READY, STR(""), "sluiced %s, generation %llu, %u worker%s, %s",
+		      daemon_version, (unsigned long long)daemon->generation, daemon->worker_count,
+		      daemon->worker_count == 1 ? "" : "s", engine);
 	timer_start(daemon->loop, &daemon->second, SECOND_MS);
 	log_info("control", "ready: sluiced %s, generation %llu, %u worker%s, %s, %s",
 		 daemon_version, (unsigned long long)daemon->generation, daemon->worker_count,
@@ -256,6 +264,7 @@ static void clean_up(struct daemon *daemon)
 		registry_free(daemon->registry);
 	}
 	free(daemon->workers);
+	event_ring_done(&daemon->events);
 	loop_free(daemon->loop);
 	close_fdp(&daemon->signal_fd);
 	close_fdp(&daemon->lock_fd); /* last: until here all of it was ours */
@@ -268,6 +277,7 @@ int daemon_run(const char *config_file)
 	int r;
 
 	daemon.started_mono_ms = clock_mono_ms();
+	daemon.started_wall_ms = clock_wall_ms();
 	daemon.registry = registry_new();
 	if (!daemon.registry)
 		return -ENOMEM;

@@ -13,6 +13,7 @@
 
 #include "base/registry.h"
 #include "conf/conf.h"
+#include "control/event_ring.h"
 #include "control/privileges.h"
 #include "control/steering.h"
 #include "control/user.h"
@@ -29,6 +30,7 @@ struct daemon {
 	const char *config_file;
 	enum daemon_state state;
 	uint64_t started_mono_ms;
+	uint64_t started_wall_ms;
 	int result; /* of the run, 0 or the error that ended it */
 
 	struct registry *registry;
@@ -46,6 +48,7 @@ struct daemon {
 	unsigned int workers_running;
 	char engine_reason[512]; /* why not io_uring; "" when it is, or when epoll was asked for */
 	struct admin *admin;
+	struct event_ring events;
 
 	struct user user;
 	bool has_user;

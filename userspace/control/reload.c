@@ -218,10 +218,15 @@ int reload_run(struct daemon *daemon, struct conf_errors *errors)
 		}
 		log_error("control", "reload refused: generation %llu stays",
 			  (unsigned long long)daemon->generation);
+		event_publish(EVENT_RELOAD_REFUSED, str_from_cstr(daemon->config_file),
+			      "generation %llu stays; %s", (unsigned long long)daemon->generation,
+			      daemon->last_error);
 	} else {
 		daemon->last_error[0] = '\0';
 		log_info("control", "reloaded %s: generation %llu", daemon->config_file,
 			 (unsigned long long)daemon->generation);
+		event_publish(EVENT_RELOADED, str_from_cstr(daemon->config_file), "generation %llu",
+			      (unsigned long long)daemon->generation);
 	}
 	(void)registry_sweep(daemon->registry);
 	(void)notify_send("READY=1\nSTATUS=generation %llu%s",

@@ -9,9 +9,12 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/event.h"
 #include "base/log.h"
 #include "control/privileges.h"
 #include "io/stream.h"
+
+#define ACCEPT_ERROR_PAUSE_MS 1000
 
 enum worker_state { WORKER_STARTING, WORKER_SERVING, WORKER_FAILED, WORKER_LEFT };
 
@@ -41,6 +44,7 @@ struct worker {
 	struct list places;
 	bool draining; /* http_worker_drain() was called */
 	bool aborting;
+	uint64_t accept_error_ms; /* when the last event of it was published */
 	int result;
 
 	/* Each is posted once at most. */
@@ -61,6 +65,19 @@ struct worker_change {
 
 /* ---- on the worker's thread ---- */
 
+/* A worker without descriptors fails at every try: the event comes once a second. */
+static void report_accept_error(struct worker *worker, int error)
+{
+	uint64_t now_ms = loop_now_ms(worker->loop);
+
+	log_warn("control", "worker %u: accept: %s", worker->config.index, strerror(error));
+	if (worker->accept_error_ms && now_ms - worker->accept_error_ms < ACCEPT_ERROR_PAUSE_MS)
+		return;
+	worker->accept_error_ms = now_ms;
+	event_publish(EVENT_LISTENER_ERROR, STR(""), "worker %u: accept: %s", worker->config.index,
+		      strerror(error));
+}
+
 static void take_connection(struct acceptor *acceptor, int fd)
 {
 	struct place *place = CONTAINER_OF(acceptor, struct place, acceptor);
@@ -68,8 +85,7 @@ static void take_connection(struct acceptor *acceptor, int fd)
 	if (fd >= 0)
 		http_worker_accept(place->worker->http, fd);
 	else
-		log_warn("control", "worker %u: accept: %s", place->worker->config.index,
-			 strerror(-fd));
+		report_accept_error(place->worker, -fd);
 }
 
 static void on_drained(void *arg)
