@@ -84,6 +84,8 @@ void downstream_client_gone(struct downstream *conn)
 {
 	if (conn->exchange && !conn->response_ended)
 		worker_count(conn->worker, HTTP_COUNTER_CLIENT_ABORTS);
+	if (conn->exchange && !conn->exchange->failure)
+		conn->exchange->failure = "client closed the connection";
 	downstream_close(conn, false);
 }
 
@@ -187,18 +189,19 @@ static void on_timer(struct timer *timer)
 		break;
 	case DOWNSTREAM_HEAD:
 		worker_count(conn->worker, HTTP_COUNTER_HEADER_TIMEOUTS);
-		buf_done(&conn->partial);
 		if (downstream_resolve(conn))
-			downstream_refuse(conn, 408, "header not complete in time");
+			downstream_refuse_head(conn, 408, "header not complete in time");
 		else
 			downstream_close(conn, false);
 		break;
 	case DOWNSTREAM_EXCHANGE:
 		worker_count(conn->worker, HTTP_COUNTER_IDLE_TIMEOUTS);
-		if (!send_queue_is_empty(&conn->queue))
-			downstream_close(conn, true); /* it does not read */
-		else
+		if (!send_queue_is_empty(&conn->queue)) {
+			conn->exchange->failure = "client does not read its answer";
+			downstream_close(conn, true);
+		} else {
 			exchange_fail_close(conn->exchange, 408, "request body stalled");
+		}
 		break;
 	case DOWNSTREAM_LINGER:
 		downstream_close(conn, false);
@@ -311,7 +314,11 @@ void downstream_http1_drain(struct list *link)
 
 void downstream_http1_abort(struct list *link)
 {
-	downstream_close(list_entry(link, struct downstream, link), true);
+	struct downstream *conn = list_entry(link, struct downstream, link);
+
+	if (conn->exchange && !conn->exchange->failure)
+		conn->exchange->failure = "this server stopped";
+	downstream_close(conn, true);
 }
 
 void downstream_http1_cache_free(struct http_worker *worker)

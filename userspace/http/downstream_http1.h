@@ -86,6 +86,8 @@ void downstream_process(struct downstream *conn);
 void downstream_after_eof(struct downstream *conn);
 /* The bytes cannot be trusted any more: answer and end the connection. */
 void downstream_refuse(struct downstream *conn, uint16_t status, const char *reason);
+/* The same for a head that is not whole; what came of it is kept for the access log. */
+void downstream_refuse_head(struct downstream *conn, uint16_t status, const char *reason);
 
 /* ---- downstream_http1_response.c: what the client gets ---- */
 

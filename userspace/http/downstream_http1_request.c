@@ -3,6 +3,7 @@
 #include "proto/http1/compact.h"
 
 #define LARGE_BODY_BYTES       (64u * 1024)
+#define REFUSED_LINE_MAX       512
 #define PARTIAL_OVERHEAD_BYTES (64u * 1024) /* one receive buffer may come beyond the limit */
 
 static bool exchange_begin(struct downstream *conn)
@@ -29,6 +30,44 @@ void downstream_refuse(struct downstream *conn, uint16_t status, const char *rea
 	conn->body_active = true; /* whatever else comes is thrown away */
 	conn->refused = true;
 	exchange_fail_close(conn->exchange, status, reason);
+}
+
+static void keep_start_line(struct exchange *exchange, struct str bytes)
+{
+	ptrdiff_t end;
+
+	while (bytes.len && (bytes.ptr[0] == '\r' || bytes.ptr[0] == '\n'))
+		bytes = str_sub(bytes, 1, bytes.len - 1);
+	bytes.len = MIN(bytes.len, REFUSED_LINE_MAX);
+	end = str_find_byte(bytes, '\n');
+	if (end >= 0)
+		bytes.len = (size_t)end;
+	if (bytes.len && bytes.ptr[bytes.len - 1] == '\r')
+		bytes.len--;
+	exchange->refused_line = arena_copy(&exchange->arena, bytes);
+}
+
+void downstream_refuse_head(struct downstream *conn, uint16_t status, const char *reason)
+{
+	struct str seen = buf_str(&conn->partial);
+
+	if (!conn->exchange && !exchange_begin(conn))
+		return;
+	if (!seen.len && conn->pending_count)
+		seen = str_make(conn->pending[0]->data + conn->pending_pos,
+				conn->pending[0]->len - conn->pending_pos);
+	if (!conn->exchange->refused_line.ptr)
+		keep_start_line(conn->exchange, seen);
+	buf_done(&conn->partial);
+	downstream_refuse(conn, status, reason);
+}
+
+static void refuse_head_codec(struct downstream *conn, int error)
+{
+	enum http1_error code = (enum http1_error) - error;
+
+	worker_count(conn->worker, HTTP_COUNTER_BAD_REQUESTS);
+	downstream_refuse_head(conn, http1_error_status(code), http1_error_text(code));
 }
 
 static void refuse_codec(struct downstream *conn, int error)
@@ -85,12 +124,13 @@ static void start_request(struct downstream *conn, struct str block)
 	ret = copy.ptr
 		      ? http1_parse_request(copy, &conn->listener->http1, &exchange->arena, request)
 		      : -HTTP1_E_NO_MEMORY;
-	buf_done(&conn->partial);
 	if (ret < 0) {
 		*request = (struct http_head){0};
-		refuse_codec(conn, ret);
+		keep_start_line(exchange, block);
+		refuse_head_codec(conn, ret);
 		return;
 	}
+	buf_done(&conn->partial);
 	if (request->framing == HTTP_FRAMING_LENGTH && request->content_length == 0)
 		request->framing = HTTP_FRAMING_NONE;
 	http1_body_init(&conn->body, request->framing, request->content_length,
@@ -116,8 +156,7 @@ static bool read_head(struct downstream *conn)
 	}
 	ret = find_head(conn, &block, &consumed);
 	if (ret < 0) {
-		buf_done(&conn->partial);
-		refuse_codec(conn, ret);
+		refuse_head_codec(conn, ret);
 		return false;
 	}
 	if (ret == 1) {

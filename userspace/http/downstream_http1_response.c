@@ -69,6 +69,7 @@ static void send_head(struct exchange *exchange, const struct exchange_response 
 
 	if (conn->state != DOWNSTREAM_EXCHANGE)
 		return;
+	exchange->first_byte_ns = loop_now_ns(conn->worker->loop);
 	timer_stop(&exchange->age_timer); /* it bounds the wait for this moment */
 	/* A request that is not wholly read ends the connection (HARDENING 9). */
 	if (response->close || !exchange->request_done || conn->worker->draining)

@@ -41,6 +41,7 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 	exchange->connection = connection;
 	exchange->peer = exchange->client = *peer;
 	exchange->host = exchange->query = STR("");
+	exchange->begin_ns = loop_now_ns(worker->loop);
 	timer_init(&exchange->age_timer, on_age_timer);
 	worker_add(&worker->exchanges_open, 1);
 	return exchange;

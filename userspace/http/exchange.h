@@ -115,7 +115,11 @@ struct exchange {
 	bool response_done;
 	bool request_done; /* the downstream has read the whole request */
 	uint64_t bytes_in, bytes_out;
-	const char *failure; /* why a local error answer was made, for people; a literal */
+	const char *failure; /* why an error answer was made or the answer was cut; a literal */
+	/* Times of the loop's turns: the head was complete; the answer's head was made (0: never).
+	 */
+	uint64_t begin_ns, first_byte_ns;
+	struct str refused_line; /* the start line of a head that the codec refused, as it came */
 
 	struct {
 		enum exchange_local_kind kind;

@@ -84,6 +84,7 @@ struct loop {
 	const struct engine_ops *engine;
 	struct recv_pool *pool;
 	uint64_t now_ms;
+	uint64_t now_ns; /* the same moment */
 	struct list stream_work;
 	struct list acceptor_work;
 	struct list watch_work;

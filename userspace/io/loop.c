@@ -49,6 +49,12 @@ static int choose_engine(enum io_engine wanted, const struct engine_ops **ret_en
 	return wanted == IO_ENGINE_AUTO ? 0 : error_set(err, reason.code, "%s", reason.text);
 }
 
+static void loop_read_clock(struct loop *loop)
+{
+	loop->now_ns = clock_mono_ns();
+	loop->now_ms = loop->now_ns / 1000000;
+}
+
 int loop_new(const struct loop_config *config, struct loop **ret_loop, struct error *err)
 {
 	_cleanup_(loop_freep)
@@ -67,7 +73,7 @@ int loop_new(const struct loop_config *config, struct loop **ret_loop, struct er
 	list_init(&loop->acceptor_work);
 	list_init(&loop->watch_work);
 	list_init(&loop->starved);
-	loop->now_ms = clock_mono_ms();
+	loop_read_clock(loop);
 	loop->trim_ms = loop->now_ms;
 	timer_wheel_init(&loop->wheel, loop->now_ms);
 	result = recv_pool_new(config->recv_buf_bytes ? config->recv_buf_bytes : RECV_BUF_BYTES,
@@ -108,6 +114,11 @@ enum io_engine loop_engine(const struct loop *loop)
 uint64_t loop_now_ms(const struct loop *loop)
 {
 	return loop->now_ms;
+}
+
+uint64_t loop_now_ns(const struct loop *loop)
+{
+	return loop->now_ns;
 }
 
 void loop_get_stats(const struct loop *loop, struct loop_stats *ret_stats)
@@ -310,7 +321,7 @@ static int turn(struct loop *loop, int timeout_ms)
 	if (result < 0)
 		return result;
 	loop->stats.turns++;
-	loop->now_ms = clock_mono_ms();
+	loop_read_clock(loop);
 	do_work(loop);
 	timer_wheel_advance(&loop->wheel, loop->now_ms);
 	run_tasks(loop);

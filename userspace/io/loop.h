@@ -56,6 +56,7 @@ void loop_stop(struct loop *loop);
 
 /* Monotonic, read once a turn. */
 uint64_t loop_now_ms(const struct loop *loop);
+uint64_t loop_now_ns(const struct loop *loop);
 
 struct loop_stats {
 	uint64_t turns;

@@ -54,7 +54,9 @@
 	X(VIA, "via", 0)                                                                           \
 	X(DATE, "date", 0)                                                                         \
 	X(SERVER, "server", 0)                                                                     \
-	X(LOCATION, "location", 0)
+	X(LOCATION, "location", 0)                                                                 \
+	X(USER_AGENT, "user-agent", 0)                                                             \
+	X(REFERER, "referer", 0)
 
 enum http_field_id {
 	HTTP_FIELD_OTHER,

@@ -466,6 +466,7 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 	}
 	if (fresh) {
 		call->head_done = true;
+		call->head_ns = loop_now_ns(conn->pools->loop);
 		count_status(call, head.status);
 		conn_choose_recv(conn);
 		call->ops->on_head(call, &head);
@@ -579,6 +580,8 @@ static void on_connected(struct stream *stream, int result)
 		return;
 	}
 	conn->state = UPSTREAM_CONN_ACTIVE;
+	if (conn->call)
+		conn->call->connected_ns = loop_now_ns(conn->pools->loop);
 	stream_recv_start(&conn->stream, RECV_MANY);
 	conn_flush(conn);
 	conn_restart_timer(conn);
@@ -620,6 +623,7 @@ static int call_connect(struct upstream_call *call, struct endpoint *endpoint)
 		return ret;
 	}
 	call_attach(call, conn);
+	call->attempts++;
 	call_count(call, ENDPOINT_COUNTER_CONNECTS);
 	ret = conn_begin(conn);
 	if (ret < 0)
@@ -639,6 +643,10 @@ int upstream_call_start(struct upstream_call *call)
 	call->request_done = call->framing == HTTP_FRAMING_NONE;
 	call->informational_count = 0;
 	call->failure = UPSTREAM_E_LOCAL;
+	call->chosen = chosen;
+	call->attempts = 0;
+	call->start_ns = loop_now_ns(call->pools->loop);
+	call->connected_ns = call->head_ns = 0;
 	if (!chosen)
 		return -ENOMEM;
 
@@ -648,6 +656,7 @@ int upstream_call_start(struct upstream_call *call)
 	timer_stop(&conn->timer);
 	call_attach(call, conn);
 	call->reused = true;
+	call->attempts++;
 	call_count(call, ENDPOINT_COUNTER_REUSES);
 	ret = conn_begin(conn);
 	if (ret < 0) {

@@ -84,6 +84,12 @@ struct upstream_call {
 	bool paused;
 	uint8_t informational_count;
 	enum upstream_error failure; /* of a failed start */
+
+	/* Facts for the access log; they stay when the call is over. Times are those of the loop's
+	 * turns; 0: it did not come to that. */
+	const struct endpoint_conf *chosen; /* the last endpoint that was tried; NULL: none */
+	unsigned int attempts;
+	uint64_t start_ns, connected_ns, head_ns; /* connected_ns: 0 on a kept connection */
 };
 
 /* 0, or negative: call->failure says which and no event will come. */

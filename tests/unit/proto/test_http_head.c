@@ -32,7 +32,7 @@ static void test_names_that_are_not_in_the_table_are_other(void **state)
 		"content_length",
 		"content-lengtH ",
 		"accept",
-		"user-agent",
+		"accept-language",
 		"x-request-id",
 		"a-name-that-is-longer-than-all-in-the-table",
 	};
