@@ -188,7 +188,7 @@ void downstream_on_sent(struct stream *stream, int64_t result)
 {
 	struct downstream *conn = CONTAINER_OF(stream, struct downstream, stream);
 
-	send_queue_sent(&conn->queue);
+	send_queue_sent(&conn->queue, result);
 	if (result < 0) {
 		downstream_client_gone(conn);
 		return;

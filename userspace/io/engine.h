@@ -42,6 +42,10 @@ enum stream_flag {
 	STREAM_WRITABLE = 1u << 15,  /* no send has hit a full socket since the last event */
 	STREAM_HUNG_UP = 1u << 16,   /* the end or an error waits behind what can be read */
 	STREAM_WANTS_OUT = 1u << 17, /* registered for EPOLLOUT */
+	/* both: the send has a range of a file; STREAM_WRITABLE holds for it under io_uring, too */
+	STREAM_SEND_FILE = 1u << 18,
+	/* io_uring */
+	STREAM_NONBLOCKING = 1u << 19, /* for sendfile(2); operations need it blocking */
 };
 
 /* The states of acceptors and watches. */
@@ -136,6 +140,14 @@ void stream_starve(struct stream *stream);
 bool accept_error_is_transient(int error);
 /* Reports the error and pauses accepting; the timer queues work when it is over. */
 void acceptor_fail(struct acceptor *acceptor, int error);
+
+/*
+ * One step of a send with a file, on a non-blocking socket: what was taken (1 or more), -EAGAIN or
+ * another negative errno. *ret_full: the socket took less than was offered.
+ */
+int64_t stream_file_step(struct stream *stream, bool *ret_full);
+/* False, and queued for the next turn, when the stream had its share of this one. */
+bool stream_file_has_turn(struct stream *stream);
 
 /* Takes `sent_bytes` off the front of the send; true when nothing is left. */
 bool stream_send_advance(struct stream *stream, size_t sent_bytes);

@@ -207,6 +207,35 @@ static void work_on_send(struct stream *stream)
 	stream_queue_work(stream);
 }
 
+/*
+ * Full, or nothing more to be had from the file: registering again looks at the state, so that
+ * neither an edge that is over nor one that never comes is waited for.
+ */
+static int look_out_again(struct stream *stream)
+{
+	stream->flags &= ~(uint32_t)STREAM_WANTS_OUT;
+	return want_out(stream);
+}
+
+static void work_on_file(struct stream *stream)
+{
+	bool full = false;
+	int64_t result;
+
+	if (!stream_file_has_turn(stream))
+		return;
+	result = stream_file_step(stream, &full);
+	if (result == -EAGAIN || (result > 0 && full)) {
+		int error = look_out_again(stream);
+
+		if (error == 0 && result == -EAGAIN)
+			return;
+		if (error < 0)
+			result = error;
+	}
+	stream_deliver_sent(stream, result);
+}
+
 /* Reads once; false: nothing more to be had now. */
 static bool read_once(struct stream *stream)
 {
@@ -255,8 +284,12 @@ static int epoll_stream_work(struct stream *stream)
 		work_on_connect(stream);
 		return 0;
 	}
-	if (stream->flags & STREAM_SEND_ASKED && stream->flags & STREAM_WRITABLE)
-		work_on_send(stream);
+	if (stream->flags & STREAM_SEND_ASKED && stream->flags & STREAM_WRITABLE) {
+		if (stream->flags & STREAM_SEND_FILE)
+			work_on_file(stream);
+		else
+			work_on_send(stream);
+	}
 	for (int visit = 0; visit < READS_PER_VISIT && may_read(stream); visit++)
 		if (!read_once(stream))
 			return 0;

@@ -2,17 +2,30 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/util.h"
 
 /* Enough for the bursts of a busy worker; more than that goes back to malloc. */
-#define CACHE_MAX 1024
+#define CACHE_MAX	1024
+#define CACHE_FILES_MAX 256
+
+struct send_file {
+	struct send_file *next; /* in the cache */
+	struct send_segment_cache *cache;
+	int fd;
+	unsigned int refs;
+};
 
 struct send_segment {
 	struct send_segment *next;
-	struct str bytes;
-	struct recv_buf *buf;
-	char room[SEND_INLINE_MAX];
+	struct str bytes;	/* of a file: ptr NULL */
+	struct recv_buf *buf;	/* keeps the bytes, or NULL */
+	struct send_file *file; /* NULL: bytes in memory */
+	union {
+		char room[SEND_INLINE_MAX];
+		uint64_t file_offset;
+	};
 };
 
 void send_segment_cache_done(struct send_segment_cache *cache)
@@ -24,6 +37,46 @@ void send_segment_cache_done(struct send_segment_cache *cache)
 		free(segment);
 	}
 	cache->free_count = 0;
+	while (cache->free_files) {
+		struct send_file *file = cache->free_files;
+
+		cache->free_files = file->next;
+		free(file);
+	}
+	cache->free_file_count = 0;
+}
+
+struct send_file *send_file_new(struct send_segment_cache *cache, int fd)
+{
+	struct send_file *file = cache->free_files;
+
+	if (LIKELY(file)) {
+		cache->free_files = file->next;
+		cache->free_file_count--;
+	} else {
+		file = malloc(sizeof(*file));
+		if (!file)
+			return NULL;
+	}
+	*file = (struct send_file){.cache = cache, .fd = fd, .refs = 1};
+	return file;
+}
+
+void send_file_unref(struct send_file *file)
+{
+	struct send_segment_cache *cache;
+
+	if (!file || --file->refs)
+		return;
+	(void)close(file->fd);
+	cache = file->cache;
+	if (cache->free_file_count >= CACHE_FILES_MAX) {
+		free(file);
+		return;
+	}
+	file->next = cache->free_files;
+	cache->free_files = file;
+	cache->free_file_count++;
 }
 
 static struct send_segment *segment_get(struct send_queue *queue)
@@ -42,12 +95,14 @@ static struct send_segment *segment_get(struct send_queue *queue)
 	}
 	segment->next = NULL;
 	segment->buf = NULL;
+	segment->file = NULL;
 	return segment;
 }
 
 static void segment_put(struct send_queue *queue, struct send_segment *segment)
 {
 	recv_buf_unref(segment->buf);
+	send_file_unref(segment->file);
 	if (queue->cache->free_count >= CACHE_MAX) {
 		free(segment);
 		return;
@@ -125,29 +180,75 @@ int send_queue_push_inline(struct send_queue *queue, struct str bytes)
 	return 0;
 }
 
+int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint64_t offset,
+			 uint64_t len)
+{
+	struct send_segment *segment;
+
+	if (!len)
+		return 0;
+	segment = segment_get(queue);
+	if (!segment)
+		return -ENOMEM;
+	file->refs++;
+	segment->file = file;
+	segment->file_offset = offset;
+	segment->bytes = str_make(NULL, len);
+	segment_append(queue, segment);
+	return 0;
+}
+
 int send_queue_flush(struct send_queue *queue, struct stream *stream)
 {
+	struct send_segment *segment = queue->first;
 	struct iovec iov[STREAM_IOV_MAX];
 	unsigned int count = 0;
 	size_t bytes = 0;
 	int ret;
 
-	if (!queue->first || queue->in_flight)
+	if (!segment || queue->in_flight)
 		return 0;
-	for (struct send_segment *segment = queue->first;
-	     segment && count < STREAM_IOV_MAX && bytes < SEND_AT_ONCE_BYTES;
+	for (; segment && !segment->file && count < STREAM_IOV_MAX && bytes < SEND_AT_ONCE_BYTES;
 	     segment = segment->next) {
 		iov[count++] = (struct iovec){(void *)segment->bytes.ptr, segment->bytes.len};
 		bytes += segment->bytes.len;
 	}
-	ret = stream_send(stream, iov, count);
+	if (segment && segment->file) {
+		ret = stream_send_file(stream, iov, count, segment->file->fd, segment->file_offset,
+				       segment->bytes.len);
+		count++;
+	} else {
+		ret = stream_send(stream, iov, count);
+	}
 	if (ret == 0)
 		queue->in_flight = count;
 	return ret;
 }
 
-void send_queue_sent(struct send_queue *queue)
+/* A send with a file completes with a part of what was offered. */
+static void segment_advance(struct send_queue *queue, struct send_segment *segment, size_t bytes)
 {
-	for (; queue->in_flight; queue->in_flight--)
+	if (segment->file)
+		segment->file_offset += bytes;
+	else
+		segment->bytes.ptr += bytes;
+	segment->bytes.len -= bytes;
+	queue->bytes -= bytes;
+}
+
+void send_queue_sent(struct send_queue *queue, int64_t result)
+{
+	size_t sent = result < 0 ? SIZE_MAX : (size_t)result;
+
+	for (; queue->in_flight; queue->in_flight--) {
+		size_t len = queue->first->bytes.len;
+
+		if (sent < len) {
+			segment_advance(queue, queue->first, sent);
+			queue->in_flight = 0;
+			return;
+		}
+		sent -= len;
 		segment_pop(queue);
+	}
 }

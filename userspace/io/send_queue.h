@@ -1,12 +1,13 @@
 /*
  * send_queue: what a stream still has to send, in order, without copying it.
  *
- *   push ──► [seg][seg][seg] ──► one sendmsg of up to 16 segments and 64 KiB at a time ──► stream
+ *   push ──► [seg][seg][file] ──► one sendmsg of up to 16 segments and 64 KiB at a time ──► stream
+ *                                 and the file's range behind them by sendfile
  *
  * A segment is a view with an optional recv_buf reference that keeps it alive, or up to
- * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads). Static segments must live until
- * they are sent or the queue is cleared. The bound on one send keeps its progress visible to
- * timeouts: a reader slower than 64 KiB per idle timeout counts as stalled.
+ * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), or a range of a file. Static
+ * segments must live until they are sent or the queue is cleared. The bound on one send keeps its
+ * progress visible to timeouts: a reader slower than 64 KiB per idle timeout counts as stalled.
  * Segments come from a per-worker cache. Thread rule: the loop's thread.
  */
 #ifndef SLUICE_IO_SEND_QUEUE_H
@@ -18,11 +19,14 @@
 #define SEND_AT_ONCE_BYTES (64u * 1024)
 
 struct send_segment;
+struct send_file;
 
 /* One per worker; shared by all its queues. */
 struct send_segment_cache {
 	struct send_segment *free;
 	unsigned int free_count;
+	struct send_file *free_files;
+	unsigned int free_file_count;
 };
 void send_segment_cache_done(struct send_segment_cache *cache);
 
@@ -43,10 +47,20 @@ int send_queue_push(struct send_queue *queue, struct str bytes, struct recv_buf 
 /* Copies; at most SEND_INLINE_MAX bytes. */
 int send_queue_push_inline(struct send_queue *queue, struct str bytes);
 
+/*
+ * A descriptor that segments refer to, closed with its last reference. The new object has one
+ * reference and owns the descriptor; NULL: out of memory, and the descriptor stays the caller's.
+ */
+struct send_file *send_file_new(struct send_segment_cache *cache, int fd);
+void send_file_unref(struct send_file *file); /* NULL allowed */
+/* A range of a regular file; takes a reference. Ranges of no bytes are dropped. */
+int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint64_t offset,
+			 uint64_t len);
+
 /* Starts a send unless one is under way or nothing is queued. 0 or a negative errno. */
 int send_queue_flush(struct send_queue *queue, struct stream *stream);
-/* From on_sent(): releases what was sent. */
-void send_queue_sent(struct send_queue *queue);
+/* From on_sent(): releases what was sent, or what an error met. */
+void send_queue_sent(struct send_queue *queue, int64_t result);
 
 static inline bool send_queue_is_empty(const struct send_queue *queue)
 {

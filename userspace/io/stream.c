@@ -5,9 +5,11 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/util.h"
 #include "io/engine.h"
 
 void stream_init(struct stream *stream, const struct stream_ops *ops)
@@ -24,6 +26,7 @@ void stream_init(struct stream *stream, const struct stream_ops *ops)
 	stream->send_iov_count = 0;
 	stream->send_iov_first = 0;
 	stream->send_total = 0;
+	stream->send_file_turn = UINT64_MAX;
 }
 
 bool stream_is_open(const struct stream *stream)
@@ -129,16 +132,20 @@ void stream_recv_stop(struct stream *stream)
 	stream_recv_start(stream, RECV_OFF);
 }
 
-int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
+static int send_check(const struct stream *stream, unsigned int count)
 {
-	int64_t total = 0;
-
 	if (!stream_is_open(stream) || stream->flags & STREAM_CONNECTING)
 		return -ENOTCONN;
 	if (stream->flags & STREAM_FLAG_SENDING)
 		return -EBUSY;
-	if (count == 0 || count > STREAM_IOV_MAX)
-		return -EINVAL;
+	return count > STREAM_IOV_MAX ? -EINVAL : 0;
+}
+
+static void send_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+		       uint32_t flags)
+{
+	int64_t total = 0;
+
 	for (unsigned int i = 0; i < count; i++) {
 		stream->send_iov[i] = iov[i];
 		total += (int64_t)iov[i].iov_len;
@@ -146,9 +153,81 @@ int stream_send(struct stream *stream, const struct iovec *iov, unsigned int cou
 	stream->send_iov_first = 0;
 	stream->send_iov_count = count;
 	stream->send_total = total;
-	stream->flags |= STREAM_FLAG_SENDING | STREAM_SEND_ASKED;
+	stream->flags |= STREAM_FLAG_SENDING | STREAM_SEND_ASKED | flags;
 	stream_queue_work(stream);
+}
+
+int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
+{
+	int result = send_check(stream, count);
+
+	if (result == 0 && count == 0)
+		result = -EINVAL;
+	if (result == 0)
+		send_start(stream, iov, count, 0);
+	return result;
+}
+
+int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+		     int file_fd, uint64_t offset, uint64_t len)
+{
+	int result = send_check(stream, count);
+
+	if (result == 0 && (len == 0 || offset > INT64_MAX || len > INT64_MAX - offset))
+		result = -EINVAL;
+	if (result < 0)
+		return result;
+	stream->send_file_fd = file_fd;
+	stream->send_file_offset = offset;
+	stream->send_file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
+	send_start(stream, iov, count, STREAM_SEND_FILE);
 	return 0;
+}
+
+bool stream_file_has_turn(struct stream *stream)
+{
+	uint64_t turn = stream->loop->stats.turns;
+
+	if (stream->send_file_turn == turn) {
+		stream_queue_work(stream);
+		return false;
+	}
+	stream->send_file_turn = turn;
+	return true;
+}
+
+int64_t stream_file_step(struct stream *stream, bool *ret_full)
+{
+	off_t offset = (off_t)stream->send_file_offset;
+	int64_t sent = 0;
+	ssize_t part;
+
+	*ret_full = true;
+	if (stream->send_total > 0) {
+		struct msghdr msg = {
+			.msg_iov = stream->send_iov,
+			.msg_iovlen = stream->send_iov_count,
+		};
+
+		/* MSG_MORE: the head travels with the first bytes of the file. */
+		part = sendmsg(stream->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL | MSG_MORE);
+		if (part < 0)
+			return errno == EINTR ? -EAGAIN : -errno;
+		if (part < stream->send_total)
+			return part ? part : -EIO;
+		sent = part;
+	}
+	part = sendfile(stream->fd, stream->send_file_fd, &offset, stream->send_file_bytes);
+	if (part < 0 && errno == EINTR)
+		part = -EAGAIN;
+	else if (part < 0)
+		part = -errno;
+	else if (part == 0)
+		part = -ENODATA; /* it shrank: whoever waits for the rest must not get padding */
+	if (part < 0)
+		return sent ? sent : part; /* the next step meets the error again */
+	*ret_full = (uint64_t)part < stream->send_file_bytes;
+	return sent + part;
 }
 
 bool stream_send_advance(struct stream *stream, size_t sent_bytes)
@@ -219,7 +298,7 @@ void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result
 
 void stream_deliver_sent(struct stream *stream, int64_t result)
 {
-	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED);
+	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED | STREAM_SEND_FILE);
 	stream->loop->told++;
 	stream->ops->on_sent(stream, result);
 }

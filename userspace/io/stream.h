@@ -27,7 +27,8 @@
 #include "io/loop.h"
 #include "io/recv_buf.h"
 
-#define STREAM_IOV_MAX 16
+#define STREAM_IOV_MAX	    16
+#define STREAM_FILE_AT_ONCE (512u * 1024) /* of a file, per stream and turn */
 
 struct stream;
 
@@ -63,6 +64,10 @@ struct stream {
 	uint32_t send_iov_count;
 	uint32_t send_iov_first; /* first not wholly sent */
 	int64_t send_total;
+	int send_file_fd; /* the range that follows the vector, see stream_send_file() */
+	uint64_t send_file_offset;
+	uint64_t send_file_bytes;
+	uint64_t send_file_turn; /* of the loop in which it was last worked on */
 	struct sock_addr connect_addr;
 };
 
@@ -87,6 +92,18 @@ void stream_recv_stop(struct stream *stream);
  */
 int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count);
 static inline bool stream_is_sending(const struct stream *stream);
+
+/*
+ * Sends the vector (count 0: none) and after it a range of a regular file, straight from the page
+ * cache by sendfile(2); what is not in the cache is waited for on this thread. Unlike a send of
+ * memory it completes with what the kernel took at once, at least one byte and of the file at most
+ * STREAM_FILE_AT_ONCE: the owner sends the rest anew, so that progress is seen and others have
+ * their turn. -ENODATA: the file ends before the range does. Bytes and descriptor must stay in
+ * place until on_sent() or on_closed(). SIGPIPE must be ignored: sendfile(2) has no MSG_NOSIGNAL.
+ * -EINVAL: nothing of a file to send.
+ */
+int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+		     int file_fd, uint64_t offset, uint64_t len);
 
 /* Half-close: the peer sees the end after what was sent. Not while a send is under way. */
 void stream_shutdown_send(struct stream *stream);

@@ -3,6 +3,7 @@
  * connects, and closing once nothing is in flight.
  */
 #include <errno.h>
+#include <sys/ioctl.h>
 
 #include "base/cleanup.h"
 #include "io/uring.h"
@@ -31,6 +32,23 @@ int uring_stream_open(struct stream *stream)
 	return 0;
 }
 
+/*
+ * Only sendfile(2) wants the socket non-blocking, and operations meet that as an error. It is
+ * changed back when the next operation needs it, so that file after file costs no system calls.
+ */
+static void set_nonblocking(struct stream *stream, bool nonblocking)
+{
+	int value = nonblocking;
+
+	if (nonblocking == !!(stream->flags & STREAM_NONBLOCKING))
+		return;
+	(void)ioctl(stream->fd, FIONBIO, &value); /* fails for no socket */
+	if (nonblocking)
+		set_flags(stream, STREAM_NONBLOCKING);
+	else
+		clear_flags(stream, STREAM_NONBLOCKING);
+}
+
 /* ---- receiving ---- */
 
 static int arm_recv(struct stream *stream)
@@ -39,6 +57,7 @@ static int arm_recv(struct stream *stream)
 
 	if (!sqe)
 		return -EAGAIN;
+	set_nonblocking(stream, false);
 	/* Length 0: the whole of whatever buffer the kernel picks. */
 	if (stream->recv_mode == RECV_MANY) {
 		io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
@@ -125,6 +144,7 @@ static int arm_send(struct stream *stream)
 
 	if (!sqe)
 		return -EAGAIN;
+	set_nonblocking(stream, false);
 	/* With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). */
 	if (count == 1) {
 		io_uring_prep_send(sqe, stream->fd, iov->iov_base,
@@ -140,12 +160,63 @@ static int arm_send(struct stream *stream)
 	return 0;
 }
 
+static int wait_for_room(struct stream *stream)
+{
+	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
+
+	if (!sqe)
+		return -EAGAIN;
+	io_uring_prep_poll_add(sqe, stream->fd, POLLOUT);
+	mark_in_flight(stream, sqe, URING_SEND);
+	set_flags(stream, STREAM_SEND_ARMED);
+	clear_flags(stream, STREAM_SEND_ASKED);
+	return 0;
+}
+
+/*
+ * sendfile(2) and a poll where the socket is full. IORING_OP_SPLICE would need a pipe and a kernel
+ * thread for each of its two halves.
+ */
+static int work_on_file(struct stream *stream)
+{
+	bool full = false;
+	int64_t result;
+
+	if (!(stream->flags & STREAM_WRITABLE))
+		return wait_for_room(stream);
+	if (!stream_file_has_turn(stream))
+		return 0;
+	set_nonblocking(stream, true);
+	result = stream_file_step(stream, &full);
+	if (result == -EAGAIN || (result > 0 && full))
+		clear_flags(stream, STREAM_WRITABLE);
+	if (result == -EAGAIN)
+		return wait_for_room(stream);
+	stream_deliver_sent(stream, result);
+	return 0;
+}
+
+static void complete_wait_for_room(struct stream *stream, int result)
+{
+	if (result < 0 && result != -EINTR) {
+		stream_deliver_sent(stream, result);
+		return;
+	}
+	/* Errors of the socket come out of the next step. */
+	set_flags(stream, STREAM_WRITABLE | STREAM_SEND_ASKED);
+	stream_queue_work(stream);
+}
+
 void uring_complete_send(struct stream *stream, int result)
 {
 	clear_flags(stream, STREAM_SEND_ARMED);
 	stream->ops_in_flight--;
 	if (stream->flags & STREAM_CLOSING) {
 		stream_queue_work(stream);
+		return;
+	}
+	if (stream->flags & STREAM_SEND_FILE) {
+		complete_wait_for_room(stream, result);
 		return;
 	}
 	if (result == -EINTR)
@@ -239,6 +310,6 @@ int uring_stream_work(struct stream *stream)
 	if (stream->flags & STREAM_CONNECTING)
 		return stream->flags & STREAM_CONNECT_ARMED ? 0 : arm_connect(stream);
 	if (stream->flags & STREAM_SEND_ASKED)
-		result = arm_send(stream);
+		result = stream->flags & STREAM_SEND_FILE ? work_on_file(stream) : arm_send(stream);
 	return result < 0 ? result : reconcile_recv(stream);
 }

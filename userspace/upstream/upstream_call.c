@@ -140,7 +140,7 @@ static void on_sent(struct stream *stream, int64_t result)
 	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
 	struct upstream_call *call = conn->call;
 
-	send_queue_sent(&conn->queue);
+	send_queue_sent(&conn->queue, result);
 	if (result < 0) {
 		conn->send_failed = true;
 		send_queue_clear(&conn->queue);

@@ -28,7 +28,7 @@ static void on_sent(struct stream *stream, int64_t result)
 
 	assert_true(result >= 0);
 	sender->sends++;
-	send_queue_sent(&sender->queue);
+	send_queue_sent(&sender->queue, result);
 	assert_int_equal(send_queue_flush(&sender->queue, stream), 0);
 }
 
