@@ -105,6 +105,9 @@ SKELETONS := $(BPF_SOURCES:bpf/%.bpf.c=build/bpf/%.skel.h)
 UNIT_TESTS := $(UNIT_SOURCES:%.c=$(B)/%)
 BPF_TESTS := $(BPF_TEST_SOURCES:%.c=$(B)/%)
 BENCHES := $(BENCH_SOURCES:%.c=$(B)/%)
+# Other programs of tests/bench: backends and load generators.
+BENCH_TOOL_SOURCES := $(filter-out $(BENCH_SOURCES),$(wildcard tests/bench/*.c))
+BENCH_TOOLS := $(BENCH_TOOL_SOURCES:%.c=$(B)/%)
 SUPPORT := $(if $(SUPPORT_SOURCES),$(B)/tests/libsupport.a)
 FUZZERS := $(FUZZ_SOURCES:tests/fuzz/%.c=build/fuzz/%)
 FUZZ_LIB := build/fuzz/libsluice.a
@@ -128,7 +131,8 @@ help: ## Show this list
 	@sed -nE 's/^([a-z-]+): ## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
 		while IFS=$$'\t' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
 	@echo 'Variables: V=1, SANITIZER=address|undefined|thread, ONLY="base conf", KEEP=1 (demo),'
-	@echo '  PREFIX and DESTDIR (install), TESTS="a b" (names, for test-*)'
+	@echo '  PREFIX and DESTDIR (install), TESTS="a b" (names, for test-*),'
+	@echo '  BENCH_OPTIONS="--quick --cases small" (for bench-http)'
 
 .PHONY: demo
 demo: ## Install what is needed, build, and show Sluice at work in network namespaces
@@ -158,7 +162,7 @@ test-bpf: $(BPF_TESTS) $(BPF_OBJECTS)
 
 .PHONY: test-int
 test-int: ## Whole daemon in network namespaces (root)
-test-int: all
+test-int: all bench-tools
 	@tests/run int
 
 .PHONY: test-cli
@@ -182,19 +186,25 @@ lint: ## Layer law, file lengths, formatting, scripts
 
 .PHONY: bench
 bench: ## Run the benchmarks of tests/bench
-bench: all $(BENCHES)
+bench: all $(BENCHES) $(BENCH_TOOLS)
 	@scripts/bench $(BENCHES)
+
+.PHONY: bench-http
+bench-http: ## Sluice, nginx and haproxy beside each other over HTTP/1 (root)
+bench-http: all $(BENCH_TOOLS)
+	@tests/bench/bench_http.py $(BENCH_OPTIONS)
 
 .PHONY: coverage
 coverage: ## Lines of userspace/ that the unit tests reach
 	@$(MAKE) SANITIZER=coverage unit-tests
 	@scripts/coverage build/coverage
 
-.PHONY: unit-tests bpf-tests fuzzers tests
+.PHONY: unit-tests bpf-tests bench-tools fuzzers tests
 unit-tests: $(UNIT_TESTS)
 bpf-tests: $(BPF_TESTS)
+bench-tools: $(BENCH_TOOLS)
 fuzzers: $(FUZZERS)
-tests: unit-tests bpf-tests
+tests: unit-tests bpf-tests bench-tools
 
 .PHONY: install
 install: ## Install to DESTDIR and PREFIX
@@ -291,6 +301,7 @@ $(B)/sluice: $(call objects,$(TOOL_SOURCES)) $(LIB)
 	$(call link,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
 
 $(B)/tests/%: LINK_LIBS := -lcmocka
+$(BENCHES) $(BENCH_TOOLS): LINK_LIBS :=
 $(B)/tests/%: $(B)/obj/tests/%.o $(SUPPORT) $(LIB)
 	$(call say,LINK,$@)
 	$(call link,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))

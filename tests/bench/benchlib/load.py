@@ -1,0 +1,82 @@
+"""
+The load: one run of a generator against one port, for a fixed time. Its figures are checked before
+they are believed: answers with another status or length than expected, connections that failed or
+ended early make the run, and with it the bench, fail.
+"""
+import json
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+
+from .machine import build_dir, set_affinity
+from .programs import HOST
+
+GRACE_S = 30
+
+
+class BadLoad(Exception):
+    """The server gave errors."""
+
+
+@dataclass
+class Load:
+    """What is asked for. `size_bytes` is that of every answer's body."""
+
+    path: str
+    size_bytes: int
+    connections: int
+    close: bool = False # a connection for every request
+    sources: int = 64
+    host: str = HOST
+    tool: str = "load_http"
+
+    def command(self, port, seconds):
+        if self.tool == "wrk":
+            # One source address and no look at lengths: a second opinion, not the measure.
+            close = ["-H", "Connection: close"] if self.close else []
+            return ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}",
+                    "--latency", "-H", f"Host: {self.host}", *close,
+                    f"http://127.0.0.1:{port}{self.path}"]
+        return [str(build_dir() / "tests/bench/load_http"), *(["--close"] if self.close else []),
+                "--sources", str(self.sources), "127.0.0.1", str(port), self.path, self.host,
+                str(self.size_bytes), str(self.connections), str(seconds)]
+
+    def run(self, port, seconds, cpus=None):
+        """A dict: requests, seconds, p50_us, p99_us, cpu_ns (of the generator)."""
+        with subprocess.Popen(self.command(port, seconds), stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True,
+                              preexec_fn=set_affinity(cpus)) as process:
+            output = process.stdout.read()
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        found = self._read_wrk(output) if self.tool == "wrk" else self._read_own(output)
+        if process.returncode or any(found["errors"].values()) or not found["requests"]:
+            raise BadLoad(f"{self.tool}: {output.strip()}")
+        found["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
+        return found
+
+    @staticmethod
+    def _read_own(output):
+        try:
+            return json.loads(output)
+        except ValueError:
+            raise BadLoad(f"load_http: {output.strip()}") from None
+
+    @staticmethod
+    def _read_wrk(output):
+        def number(pattern):
+            match = re.search(pattern, output)
+            return float(match[1]) if match else 0.0
+
+        def latency_us(percent):
+            match = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s)\s*$", output, re.M)
+            return float(match[1]) * {"us": 1, "ms": 1e3, "s": 1e6}[match[2]] if match else 0.0
+
+        errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)",
+                           output)
+        return {"requests": int(number(r"(\d+) requests in")),
+                "seconds": number(r"requests in ([\d.]+)s"),
+                "p50_us": latency_us(50), "p99_us": latency_us(99),
+                "errors": {"status": int(number(r"Non-2xx or 3xx responses: (\d+)")),
+                           "socket": sum(map(int, errors.groups())) if errors else 0}}

@@ -1,0 +1,413 @@
+/*
+ * The load of the benchmarks: GETs over a fixed number of connections, for a fixed time, from one
+ * thread. Every answer must have status 200 and the expected length; the first one of each
+ * connection is compared byte by byte with what byte_server sends, the others are thrown away
+ * inside the kernel (MSG_TRUNC), so that copying them is not what is measured.
+ *
+ * usage: load_http [--close] [--sources N] ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS
+ *
+ * --close: "Connection: close", one connection per request; the server has to close it.
+ * --sources: connections come from so many addresses of 127.1.0.0/16 in turn. Some proxies spread
+ * clients over their workers by address, so one source would keep only one worker busy.
+ * BYTES -1: answers of any length.
+ *
+ * Prints one JSON object. Exit status 1 when anything was not as it must be.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/util.h"
+
+#define HEAD_MAX   8192u
+#define READ_BYTES (256u << 10)
+#define SUB_BITS   6 /* the histogram's error is below 1/64 */
+#define BUCKETS	   (64u << SUB_BITS)
+#define DRAIN_NS   5000000000ull
+
+struct conn {
+	int fd;
+	unsigned int number;
+	uint64_t start_ns;
+	bool connecting, in_body, checked, wants_out, answered;
+	int64_t left_bytes, offset;
+	size_t head_bytes;
+	char head[HEAD_MAX + 1];
+};
+
+struct totals {
+	uint64_t requests, bytes;
+	uint64_t connect_errors, early_ends, bad_status, bad_length, bad_content, timeouts;
+};
+
+static struct sockaddr_in server;
+static char request[1024];
+static size_t request_len;
+static bool closing;
+static unsigned int source_count;
+static long long expected_bytes;
+static int epoll_fd;
+static uint64_t end_ns;
+static struct totals totals;
+static uint64_t latency[BUCKETS];
+static uint64_t latency_max_ns;
+static unsigned int open_count;
+static char scratch[READ_BYTES];
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* ---- latency: log-linear buckets ---- */
+
+static unsigned int bucket_of(uint64_t ns)
+{
+	unsigned int shift;
+
+	if (ns < 1u << SUB_BITS)
+		return (unsigned int)ns;
+	shift = 63u - (unsigned int)__builtin_clzll(ns) - SUB_BITS;
+	return ((shift + 1) << SUB_BITS) + (unsigned int)((ns >> shift) - (1u << SUB_BITS));
+}
+
+static double bucket_middle_us(unsigned int bucket)
+{
+	unsigned int shift = bucket >> SUB_BITS;
+	uint64_t low = bucket & ((1u << SUB_BITS) - 1);
+
+	if (shift)
+		return ((double)((low + (1u << SUB_BITS)) << (shift - 1)) +
+			(double)(1ull << (shift - 1)) / 2) /
+		       1000;
+	return (double)low / 1000;
+}
+
+static double percentile_us(double part)
+{
+	uint64_t rank = (uint64_t)((double)totals.requests * part), seen = 0;
+
+	for (unsigned int i = 0; i < BUCKETS; i++) {
+		seen += latency[i];
+		if (seen > rank)
+			return bucket_middle_us(i);
+	}
+	return (double)latency_max_ns / 1000;
+}
+
+/* ---- one connection ---- */
+
+static void conn_close(struct conn *conn)
+{
+	if (conn->fd < 0)
+		return;
+	(void)close(conn->fd);
+	conn->fd = -1;
+	open_count--;
+}
+
+static int conn_watch(struct conn *conn, int op, bool out)
+{
+	struct epoll_event event = {.events = out ? EPOLLOUT : EPOLLIN, .data.ptr = conn};
+
+	conn->wants_out = out;
+	return epoll_ctl(epoll_fd, op, conn->fd, &event);
+}
+
+/* Begins a request; the socket has room for it, there is none other under way. */
+static int conn_ask(struct conn *conn)
+{
+	conn->head_bytes = 0;
+	conn->in_body = conn->answered = false;
+	conn->offset = 0;
+	return send(conn->fd, request, request_len, MSG_NOSIGNAL) == (ssize_t)request_len ? 0 : -1;
+}
+
+static int bind_source(const struct conn *conn)
+{
+	unsigned int nth = conn->number % source_count;
+	struct sockaddr_in addr = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(0x7f010001u + nth)};
+	int on = 1;
+
+	/* Without this each bind would take a port from all servers at once. */
+	(void)setsockopt(conn->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
+	return bind(conn->fd, (struct sockaddr *)&addr, sizeof(addr));
+}
+
+static void conn_open(struct conn *conn)
+{
+	int on = 1;
+
+	conn->start_ns = now_ns();
+	conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (conn->fd < 0) {
+		totals.connect_errors++;
+		return;
+	}
+	open_count++;
+	conn->connecting = false;
+	if (!closing)
+		(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (source_count && bind_source(conn))
+		goto fail;
+	if (connect(conn->fd, (struct sockaddr *)&server, sizeof(server)) && errno != EINPROGRESS)
+		goto fail;
+	/* Over loopback the handshake is mostly through already. */
+	if (conn_ask(conn) < 0) {
+		if (errno != EAGAIN && errno != ENOTCONN && errno != EINPROGRESS)
+			goto fail;
+		conn->connecting = true;
+	}
+	if (conn_watch(conn, EPOLL_CTL_ADD, conn->connecting) == 0)
+		return;
+fail:
+	totals.connect_errors++;
+	conn_close(conn);
+}
+
+static void conn_answered(struct conn *conn)
+{
+	uint64_t now = now_ns(), took_ns = now - conn->start_ns;
+
+	conn->answered = true;
+	conn->checked = true;
+	/* What is answered after the time is up counts too: its work was done. */
+	totals.requests++;
+	latency[bucket_of(took_ns)]++;
+	latency_max_ns = MAX(latency_max_ns, took_ns);
+	conn->start_ns = now;
+	if (closing)
+		return; /* the end of the stream comes next */
+	if (now >= end_ns)
+		conn_close(conn);
+	else if (conn_ask(conn) < 0) {
+		totals.early_ends++;
+		conn_close(conn);
+	}
+}
+
+static void take_body(struct conn *conn, const char *bytes, size_t len)
+{
+	if (bytes) {
+		for (size_t i = 0; i < len && !totals.bad_content; i++)
+			totals.bad_content += bytes[i] != 'a' + (conn->offset + (int64_t)i) % 23;
+	}
+	conn->offset += (int64_t)len;
+	conn->left_bytes -= (int64_t)len;
+	totals.bytes += len;
+	if (conn->left_bytes < 0)
+		totals.bad_length++;
+	if (conn->left_bytes <= 0)
+		conn_answered(conn);
+}
+
+/* False: not a good answer. */
+static bool read_head(struct conn *conn, size_t *ret_len, bool *ret_whole)
+{
+	char *end, *field;
+
+	conn->head[conn->head_bytes] = '\0';
+	end = strstr(conn->head, "\r\n\r\n");
+	*ret_whole = end != NULL;
+	if (!end)
+		return conn->head_bytes < HEAD_MAX;
+	end[2] = '\0';
+	if (strncmp(conn->head, "HTTP/1.1 200 ", 13)) {
+		totals.bad_status++;
+		return false;
+	}
+	field = strcasestr(conn->head, "\r\nContent-Length:");
+	if (!field) {
+		totals.bad_length++;
+		return false;
+	}
+	conn->left_bytes = strtoll(field + 17, NULL, 10);
+	if (expected_bytes >= 0 && conn->left_bytes != expected_bytes) {
+		totals.bad_length++;
+		return false;
+	}
+	*ret_len = (size_t)(end + 4 - conn->head);
+	return true;
+}
+
+/* False: the connection is at its end. */
+static bool take_head(struct conn *conn, ssize_t got)
+{
+	size_t len = 0, rest;
+	bool whole;
+
+	conn->head_bytes += (size_t)got;
+	totals.bytes += (uint64_t)got;
+	if (!read_head(conn, &len, &whole))
+		return false;
+	if (!whole)
+		return true;
+	rest = conn->head_bytes - len;
+	conn->in_body = true;
+	totals.bytes -= rest;
+	take_body(conn, expected_bytes < 0 ? NULL : conn->head + len, rest);
+	return true;
+}
+
+static void conn_ended(struct conn *conn)
+{
+	bool again = closing && now_ns() < end_ns;
+
+	if (!conn->answered)
+		totals.early_ends++;
+	conn_close(conn);
+	if (again)
+		conn_open(conn);
+}
+
+static void on_input(struct conn *conn)
+{
+	bool drop = conn->in_body && (conn->checked || expected_bytes < 0);
+	bool head = !conn->in_body && !conn->answered;
+	ssize_t got =
+		head ? recv(conn->fd, conn->head + conn->head_bytes, HEAD_MAX - conn->head_bytes, 0)
+		     : recv(conn->fd, scratch, sizeof(scratch), drop ? MSG_TRUNC : 0);
+
+	if (got < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (got <= 0) {
+		conn_ended(conn);
+		return;
+	}
+	if (conn->answered) {
+		totals.bad_length++;
+		conn_close(conn);
+	} else if (!head) {
+		take_body(conn, drop ? NULL : scratch, (size_t)got);
+	} else if (!take_head(conn, got)) {
+		conn_close(conn);
+	}
+}
+
+static void on_output(struct conn *conn)
+{
+	int error = 0;
+	socklen_t len = sizeof(error);
+
+	(void)getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+	if (error || conn_ask(conn) < 0) {
+		totals.connect_errors++;
+		conn_close(conn);
+		return;
+	}
+	conn->connecting = false;
+	(void)conn_watch(conn, EPOLL_CTL_MOD, false);
+}
+
+/* ---- the run ---- */
+
+static void run(struct conn *conns, unsigned int count)
+{
+	struct epoll_event events[256];
+
+	for (unsigned int i = 0; i < count; i++) {
+		conns[i].number = i;
+		conn_open(&conns[i]);
+	}
+	while (open_count) {
+		int ready = epoll_wait(epoll_fd, events, ARRAY_SIZE(events), 100);
+
+		for (int i = 0; i < ready; i++) {
+			struct conn *conn = events[i].data.ptr;
+
+			if (conn->fd < 0)
+				continue;
+			if (conn->connecting)
+				on_output(conn);
+			else
+				on_input(conn);
+		}
+		if (now_ns() > end_ns + DRAIN_NS) {
+			totals.timeouts += open_count;
+			return;
+		}
+	}
+}
+
+static int report(double seconds)
+{
+	uint64_t errors = totals.connect_errors + totals.early_ends + totals.bad_status +
+			  totals.bad_length + totals.bad_content + totals.timeouts;
+
+	printf("{\"requests\": %llu, \"bytes\": %llu, \"seconds\": %.6f, "
+	       "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"errors\": {",
+	       (unsigned long long)totals.requests, (unsigned long long)totals.bytes, seconds,
+	       percentile_us(0.5), percentile_us(0.99), (double)latency_max_ns / 1000);
+	printf("\"connect\": %llu, \"early_end\": %llu, \"status\": %llu, \"length\": %llu, "
+	       "\"content\": %llu, \"timeout\": %llu}}\n",
+	       (unsigned long long)totals.connect_errors, (unsigned long long)totals.early_ends,
+	       (unsigned long long)totals.bad_status, (unsigned long long)totals.bad_length,
+	       (unsigned long long)totals.bad_content, (unsigned long long)totals.timeouts);
+	return errors || !totals.requests;
+}
+
+static bool read_options(int *argc, char ***argv)
+{
+	while (*argc > 1 && !strncmp((*argv)[1], "--", 2)) {
+		const char *option = (*argv)[1];
+
+		if (!strcmp(option, "--close")) {
+			closing = true;
+		} else if (!strcmp(option, "--sources") && *argc > 2) {
+			source_count = (unsigned int)MIN(strtoul((*argv)[2], NULL, 10), 60000ul);
+			(*argc)--;
+			(*argv)++;
+		} else {
+			return false;
+		}
+		(*argc)--;
+		(*argv)++;
+	}
+	return *argc == 8;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned int count;
+	struct conn *conns;
+	uint64_t start_ns;
+
+	if (!read_options(&argc, &argv)) {
+		fprintf(stderr, "usage: load_http [--close] [--sources N] ADDRESS PORT PATH HOST "
+				"BYTES CONNECTIONS SECONDS\n");
+		return 2;
+	}
+	server = (struct sockaddr_in){.sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)atoi(argv[2]))};
+	expected_bytes = atoll(argv[5]);
+	count = (unsigned int)strtoul(argv[6], NULL, 10);
+	request_len = (size_t)snprintf(request, sizeof(request),
+				       "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load_http\r\n"
+				       "Accept: */*\r\n%s\r\n",
+				       argv[3], argv[4], closing ? "Connection: close\r\n" : "");
+	conns = calloc(count, sizeof(*conns));
+	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || !count || !conns ||
+	    epoll_fd < 0 || request_len >= sizeof(request)) {
+		fprintf(stderr, "load_http: bad arguments\n");
+		return 2;
+	}
+	start_ns = now_ns();
+	end_ns = start_ns + (uint64_t)(strtod(argv[7], NULL) * 1e9);
+	run(conns, count);
+	return report((double)(now_ns() - start_ns) / 1e9);
+}

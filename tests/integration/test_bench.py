@@ -1,0 +1,82 @@
+"""The benchmarks' tools measure what they say, and fail when a server misbehaves."""
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lib.daemon import SANITIZER_REPORT
+from lib.netns import die_with_parent
+from lib.programs import build_dir
+from lib.wait import Thread
+
+BENCHES = Path(__file__).resolve().parents[1] / "bench"
+FIGURES = {"requests", "p50", "p99", "proxy_cpu", "kernel_cpu", "total_cpu"}
+
+
+def body(size):
+    return bytes(ord("a") + i % 23 for i in range(size))
+
+
+def answer(content, status="200 OK", length=None):
+    length = len(content) if length is None else length
+    return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n".encode() + content
+
+
+def load_from(reply):
+    """What load_http says of a server that gives this reply to every request, and its exit code."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            try:
+                while True:
+                    sock, _ = listener.accept()
+                    with sock:
+                        while sock.recv(4096):
+                            sock.sendall(reply)
+            except OSError:
+                pass # closed
+
+        thread = Thread(serve)
+        done = subprocess.run(
+            [build_dir() / "tests/bench/load_http", "127.0.0.1", str(listener.getsockname()[1]),
+             "/bytes/1000", "bench.example", "1000", "1", "0.05"], capture_output=True, text=True,
+            timeout=60, check=False, preexec_fn=die_with_parent)
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.finish()
+    return json.loads(done.stdout), done.returncode
+
+
+@pytest.mark.parametrize("reply, error", [
+    (answer(body(1000)), None),
+    (answer(body(1000), "503 Service Unavailable"), "status"),
+    (answer(body(999)), "length"),
+    (answer(b"b" + body(1000)[1:]), "content"),
+    (answer(body(999), length=1000), "timeout"),
+    (b"HTTP/1.1 200 OK\r\n\r\n", "length"),
+], ids=["good", "status", "length", "content", "short", "no-length"])
+def test_the_load_generator_fails_for_each_wrong_answer(reply, error):
+    found, code = load_from(reply)
+    wrong = {name for name, count in found["errors"].items() if count}
+    assert (wrong, code) == ({error} if error else set(), 1 if error else 0)
+
+
+def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
+    output = tmp_path / "http.json"
+    done = subprocess.run(
+        [sys.executable, "-B", BENCHES / "bench_http.py", "--quick", "--nice", "0", "--output",
+         output], capture_output=True, text=True, timeout=120, check=False,
+        preexec_fn=die_with_parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not SANITIZER_REPORT.search(done.stderr), done.stderr
+    found = json.loads(output.read_text())
+    assert found["machine"] and not found["problems"]
+    names = {row["name"] for row in found["rows"]}
+    assert names == {f"{case} 1w {figure}" for case in ("small", "new", "256k")
+                     for figure in FIGURES}
+    for row in found["rows"]:
+        assert row["rounds"] == 1 and row["unit"] and row["peer_name"] in ("nginx", "haproxy")
+        if not row["name"].endswith("kernel_cpu"): # kernel threads may have had nothing to do
+            assert row["ours"] > 0 and row["ratio"] == pytest.approx(row["ours"] / row["peer"])
