@@ -31,6 +31,12 @@ struct arena_chunk {
 	max_align_t data[];
 };
 
+struct arena_release {
+	struct arena_release *next;
+	void (*run)(void *object);
+	void *object;
+};
+
 static char *chunk_bytes(struct arena_chunk *chunk)
 {
 	return (char *)chunk->data;
@@ -50,10 +56,19 @@ void arena_init(struct arena *arena, size_t chunk_len, size_t cap_bytes)
 	};
 }
 
+/* Before any memory goes: the list and its objects live in it. */
+static void run_releases(struct arena *arena)
+{
+	for (struct arena_release *release = arena->releases; release; release = release->next)
+		release->run(release->object);
+	arena->releases = NULL;
+}
+
 void arena_done(struct arena *arena)
 {
 	struct arena_chunk *chunk = arena->first;
 
+	run_releases(arena);
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
 
@@ -67,6 +82,7 @@ void arena_reset(struct arena *arena)
 {
 	struct arena_chunk *first = arena->first;
 
+	run_releases(arena);
 	/* A first chunk that one big request made would stay with an idle connection. */
 	if (!first || first->size_bytes > arena->chunk_bytes) {
 		arena_done(arena);
@@ -160,6 +176,17 @@ void *arena_alloc_zero_array(struct arena *arena, size_t size_bytes, size_t coun
 		return NULL;
 	}
 	return arena_alloc_zero(arena, len_bytes);
+}
+
+bool arena_at_end(struct arena *arena, void (*release)(void *object), void *object)
+{
+	struct arena_release *link = arena_alloc(arena, sizeof(*link));
+
+	if (!link)
+		return false;
+	*link = (struct arena_release){arena->releases, release, object};
+	arena->releases = link;
+	return true;
 }
 
 char *arena_alloc_bytes(struct arena *arena, size_t len_bytes)

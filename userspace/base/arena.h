@@ -4,7 +4,8 @@
  * Allocation never fails loudly: past the cap it returns NULL and sets a sticky `overflowed` flag
  * that the owner turns into 431, 413 or 503 at its next checkpoint. Memory comes in chunks; the
  * first chunk is kept over arena_reset(), so that a connection's next request allocates nothing.
- * The cap counts the bytes asked for, alignment included, not the chunks' own heads.
+ * The cap counts the bytes asked for, alignment included, not the chunks' own heads. What an arena's
+ * memory refers to outside (compiled regexes) is linked to it by arena_at_end() and dropped with it.
  * Thread rule: one owner at a time. Pointers die at arena_reset() and arena_done().
  */
 #ifndef SLUICE_BASE_ARENA_H
@@ -18,6 +19,7 @@
 #include "base/util.h"
 
 struct arena_chunk;
+struct arena_release;
 
 struct arena {
 	struct arena_chunk *first; /* kept by arena_reset() */
@@ -25,6 +27,7 @@ struct arena {
 	size_t chunk_bytes; /* size of the next chunk */
 	size_t used_bytes;
 	size_t cap_bytes;
+	struct arena_release *releases; /* by arena_at_end(), the last first */
 	bool overflowed;
 };
 
@@ -36,6 +39,11 @@ void arena_reset(struct arena *arena);
 /* Aligned for any type; uninitialised. NULL and `overflowed` past the cap or without memory. */
 void *arena_alloc(struct arena *arena, size_t len_bytes);
 void *arena_alloc_zero(struct arena *arena, size_t len_bytes);
+/*
+ * release(object) will run at arena_reset() or arena_done(), the last one added first. False, with
+ * nothing linked, on overflow.
+ */
+bool arena_at_end(struct arena *arena, void (*release)(void *object), void *object);
 /* Unaligned bytes. */
 char *arena_alloc_bytes(struct arena *arena, size_t len_bytes);
 

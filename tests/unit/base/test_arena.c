@@ -145,6 +145,54 @@ static void test_failed_allocation_sets_the_flag_and_leaks_nothing(void **state)
 	assert_int_equal(test_failing_each_allocation(fill_arena, NULL), 10);
 }
 
+struct release_log {
+	unsigned int count;
+	int order[4];
+};
+
+struct released {
+	struct release_log *log;
+	int number;
+};
+
+static void log_release(void *object)
+{
+	struct released *released = object;
+
+	released->log->order[released->log->count++] = released->number;
+}
+
+static void test_what_is_linked_to_an_arena_is_released_once_before_its_memory(void **state)
+{
+	struct release_log log = {0};
+	struct arena arena;
+
+	arena_init(&arena, 256, 4096);
+	for (int end = 0; end < 2; end++) {
+		memset(&log, 0, sizeof(log));
+		for (int number = 1; number <= 3; number++) {
+			struct released *released = arena_new(&arena, struct released);
+
+			*released = (struct released){&log, number};
+			assert_true(arena_at_end(&arena, log_release, released));
+		}
+		if (end)
+			arena_done(&arena);
+		else
+			arena_reset(&arena);
+		assert_int_equal(log.count, 3);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(log.order[i], 3 - i);
+		arena_reset(&arena);
+		assert_int_equal(log.count, 3);
+	}
+	arena_init(&arena, 256, 8);
+	assert_false(arena_at_end(&arena, log_release, &log));
+	assert_true(arena.overflowed);
+	arena_done(&arena);
+	assert_int_equal(log.count, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -156,6 +204,8 @@ int main(void)
 		cmocka_unit_test(test_big_piece_leaves_room_of_the_current_chunk_usable),
 		cmocka_unit_test(test_absurd_sizes_overflow_instead_of_wrapping),
 		cmocka_unit_test(test_copy_and_printf_end_in_a_nul_that_is_not_counted),
+		cmocka_unit_test(
+			test_what_is_linked_to_an_arena_is_released_once_before_its_memory),
 		cmocka_unit_test(test_failed_allocation_sets_the_flag_and_leaks_nothing),
 	};
 
