@@ -4,9 +4,9 @@
  * Allocation never fails loudly: past the cap it returns NULL and sets a sticky `overflowed` flag
  * that the owner turns into 431, 413 or 503 at its next checkpoint. Memory comes in chunks; the
  * first chunk is kept over arena_reset(), so that a connection's next request allocates nothing.
- * The cap counts the bytes asked for, alignment included, not the chunks' own heads. What an arena's
- * memory refers to outside (compiled regexes) is linked to it by arena_at_end() and dropped with it.
- * Thread rule: one owner at a time. Pointers die at arena_reset() and arena_done().
+ * The cap counts the bytes asked for, alignment included, not the chunks' own heads. What an
+ * arena's memory refers to outside (compiled regexes) is linked to it by arena_at_end() and dropped
+ * with it. Thread rule: one owner at a time. Pointers die at arena_reset() and arena_done().
  */
 #ifndef SLUICE_BASE_ARENA_H
 #define SLUICE_BASE_ARENA_H
