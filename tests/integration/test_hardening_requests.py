@@ -214,6 +214,22 @@ def test_hardening_7_host_is_exactly_one(lane):
         ("a port that is none", line + "Host: {host}:x\r\n\r\n"),
         ("a port too big", line + "Host: {host}:65536\r\n\r\n"),
         ("two ports", line + "Host: {host}:80:80\r\n\r\n"),
+        ("an empty port", line + "Host: {host}:\r\n\r\n"),
+        ("port 0", line + "Host: {host}:0\r\n\r\n"),
+        ("a port with a leading zero", line + "Host: {host}:080\r\n\r\n"),
+        ("empty", line + "Host:\r\n\r\n"),
+        ("empty on HTTP/1.0", "GET /h HTTP/1.0\r\nHost:\r\n\r\n"),
+        ("two on HTTP/1.0", "GET /h HTTP/1.0\r\nHost: {host}\r\nHost: {host}\r\n\r\n"),
+        ("another than the absolute form on HTTP/1.0", "GET http://other.test/h HTTP/1.0\r\n"
+                                                       "Host: {host}\r\n\r\n"),
+        ("a list without spaces", line + "Host: {host},other.test\r\n\r\n"),
+        ("a parameter", line + "Host: {host};x=y\r\n\r\n"),
+        ("an escape", line + "Host: %6c{host}\r\n\r\n"),
+        ("an empty label", line + "Host: a..{host}\r\n\r\n"),
+        ("an empty label in front", line + "Host: .{host}\r\n\r\n"),
+        ("two final dots", line + "Host: {host}..\r\n\r\n"),
+        ("longer than a name can be", line + "Host: " + "a." * 130 + "{host}\r\n\r\n"),
+        ("a zone", line + "Host: [fe80::1%25eth0]\r\n\r\n"),
         ("a broken IPv6 address", line + "Host: [fd00::1\r\n\r\n"),
         ("another than the absolute form", "GET http://other.test/h HTTP/1.1\r\nHost: {host}"
                                            "\r\n\r\n"),
@@ -232,6 +248,38 @@ def test_hardening_7_absolute_form_that_agrees_becomes_origin_form(lane):
     assert wire.read_response().status == 200
     seen = lane.backend.requests[0]
     assert (seen.target, seen.all("host")) == ("/abs?q", [lane.host])
+
+
+def test_hardening_7_port_and_case_of_the_absolute_form_may_differ_where_they_mean_the_same(lane):
+    wire = lane.connect()
+    for target, host in ((f"http://{lane.host}:80/a", lane.host),
+                         (f"HTTP://{lane.host.upper()}/a", lane.host),
+                         (f"http://{lane.host}/a", f"{lane.host}:80")):
+        wire.send(request(target, host=host))
+        assert wire.read_response().status == 200, (target, host)
+    assert {seen.target for seen in lane.backend.requests} == {"/a"}
+
+
+def test_hardening_7_host_may_be_absent_on_1_0_alone(lane):
+    """Then an absolute-form target says it; without one no host's route is taken."""
+    for target, status in ((f"http://{lane.host}/a", 200), ("/a", 404)):
+        wire = lane.connect()
+        wire.send(f"GET {target} HTTP/1.0\r\n\r\n".encode())
+        assert wire.read_response().status == status, target
+    assert [(seen.target, seen.get("host")) for seen in lane.backend.requests] == [
+        ("/a", lane.host)]
+
+
+def test_hardening_7_final_dot_of_a_host_makes_no_other_host(lane):
+    assert lane.ask(host=lane.host + ".").status == 200
+    assert lane.ask(host=lane.host + ".:80").status == 200
+
+
+def test_hardening_7_https_without_tls_is_misdirected(lane):
+    refuse_all(lane, [("https", "GET https://{host}/h HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+                      ("odd case", "GET HTTPS://{host}/h HTTP/1.1\r\nHost: {host}\r\n\r\n")],
+               statuses=(421,))
+    nothing_reached(lane)
 
 
 def test_hardening_8_expect_is_100_continue_or_refused(lane):

@@ -85,6 +85,8 @@ void exchange_start(struct exchange *exchange)
 {
 	const struct listener_conf *listener = exchange->listener;
 	const struct http_head *request = &exchange->request;
+	enum router_result found;
+	const char *reason;
 	uint16_t status;
 
 	worker_count(exchange->worker, HTTP_COUNTER_REQUESTS);
@@ -95,10 +97,10 @@ void exchange_start(struct exchange *exchange)
 		exchange_fail_close(exchange, 501, "method not supported");
 		return;
 	}
-	status = request_target_split(exchange);
+	status = request_target_split(exchange, &reason);
 	if (status) {
 		/* Who sends what two readers read differently is not asked to go on. */
-		exchange_fail_close(exchange, status, "malformed or ambiguous path");
+		exchange_fail_close(exchange, status, reason);
 		return;
 	}
 	exchange->host = request_host_for_routing(&exchange->arena, request->host);
@@ -112,8 +114,13 @@ void exchange_start(struct exchange *exchange)
 		return;
 	}
 
-	switch (router_find(listener->router, exchange->host, exchange->path, request->method_id,
-			    request->method, &exchange->route, &exchange->local.allow)) {
+	found = router_find(listener->router, exchange->host, exchange->path, request->method_id,
+			    request->method, &exchange->route, &exchange->local.allow);
+	if (exchange->path_ambiguous && (found != ROUTER_FOUND || !exchange->route->unsafe_paths)) {
+		exchange_fail_close(exchange, 400, "malformed or ambiguous path");
+		return;
+	}
+	switch (found) {
 	case ROUTER_NO_ROUTE:
 		worker_count(exchange->worker, HTTP_COUNTER_NO_ROUTE);
 		local_answer_start_error(exchange, 404, "no route for this host and path");

@@ -97,9 +97,10 @@ struct exchange {
 	struct ip_addr client; /* peer, or whom trusted proxies name */
 
 	struct http_head request;
-	struct str host;  /* lower-case, without port; "" when there was none */
-	struct str path;  /* canonical */
-	struct str query; /* with its '?', or "" */
+	struct str host;     /* lower-case, without port; "" when there was none */
+	struct str path;     /* canonical */
+	struct str query;    /* with its '?', or "" */
+	bool path_ambiguous; /* only for routes with unsafe_paths (http/path.h) */
 
 	/* ROUTE_PROXY: what is asked of whom; path and query as above until a step rewrites them.
 	 */

@@ -4,7 +4,10 @@
 
 #include "http/path.h"
 
-/* Host without port, in lower case: a view when it is that already. NULL ptr: out of memory. */
+/*
+ * Host without port and final dot, in lower case: a view when it is that already. NULL ptr: out of
+ * memory.
+ */
 struct str request_host_for_routing(struct arena *arena, struct str host)
 {
 	ptrdiff_t colon = -1;
@@ -18,6 +21,9 @@ struct str request_host_for_routing(struct arena *arena, struct str host)
 	}
 	if (colon >= 0)
 		host.len = (size_t)colon;
+	/* "a.example." is a.example, said with all its labels (RFC 1034 3.1). */
+	if (host.len > 1 && host.ptr[host.len - 1] == '.')
+		host.len--;
 	for (size_t i = 0; i < host.len; i++) {
 		if (host.ptr[i] < 'A' || host.ptr[i] > 'Z')
 			continue;
@@ -31,13 +37,13 @@ struct str request_host_for_routing(struct arena *arena, struct str host)
 	return host;
 }
 
-/* Target to path and query. 0, or the status of the answer. */
-uint16_t request_target_split(struct exchange *exchange)
+uint16_t request_target_split(struct exchange *exchange, const char **ret_reason)
 {
 	struct str target = exchange->request.target;
 	ptrdiff_t at;
 	int ret;
 
+	*ret_reason = "malformed or ambiguous path";
 	if (target.len && target.ptr[0] != '/' && target.ptr[0] != '*') {
 		/* absolute-form (RFC 9112 3.2.2); its authority agrees with Host, the codec saw to
 		 * it */
@@ -46,6 +52,11 @@ uint16_t request_target_split(struct exchange *exchange)
 
 		if (!authority)
 			return 400;
+		/* RFC 9110 7.4: who asks for https must have got here by TLS. */
+		if (ascii_lower(authority[-1]) == 's') {
+			*ret_reason = "https was asked for on a connection without TLS";
+			return 421;
+		}
 		start = (size_t)(authority - target.ptr) + 3;
 		for (slash = start;
 		     slash < target.len && target.ptr[slash] != '/' && target.ptr[slash] != '?';
@@ -62,7 +73,8 @@ uint16_t request_target_split(struct exchange *exchange)
 	}
 	if (!target.len || str_eq(target, STR("*")))
 		target = STR("/"); /* OPTIONS * is routed like the root and forwarded as it is */
-	ret = path_canonicalise(target, &exchange->arena, &exchange->path);
+	ret = path_canonicalise_flagged(target, &exchange->arena, &exchange->path,
+					&exchange->path_ambiguous);
 	if (ret < 0)
 		return ret == -ENOMEM ? 503 : 400;
 	return 0;

@@ -7,9 +7,12 @@
 
 #include "http/exchange.h"
 
-/* Fills exchange->path and exchange->query. 0, or the status of the answer. */
-uint16_t request_target_split(struct exchange *exchange);
-/* Host without port, in lower case: a view when it is that already. NULL ptr: out of memory. */
+/* Fills path, path_ambiguous and query. 0, or the status of the answer and a literal for it. */
+uint16_t request_target_split(struct exchange *exchange, const char **ret_reason);
+/*
+ * Host without port and final dot, in lower case: a view when it is that already. NULL ptr: out of
+ * memory.
+ */
 struct str request_host_for_routing(struct arena *arena, struct str host);
 
 #endif

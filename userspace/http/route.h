@@ -60,6 +60,7 @@ struct route {
 	unsigned int other_method_count;
 	struct str *listeners; /* names; none: every http listener */
 	unsigned int listener_count;
+	bool unsafe_paths; /* "//", %2F and %5C in a path are passed on as they are */
 
 	/* action */
 	enum route_action action;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "http/path.h"
 #include "http/route_match_config.h"
 
 #define WHAT_MAX       160
@@ -21,10 +22,16 @@ struct route_file {
 	int redirect_status;
 	uint64_t respond_status;
 	struct str respond_body;
+	int unsafe_paths;
 	struct route *route;
 };
 
 enum redirect_scheme { SCHEME_KEEP, SCHEME_HTTP, SCHEME_HTTPS };
+
+static const struct field_name unsafe_paths_names[] = {
+	{.name = "refuse", .value = 0},
+	{.name = "allow", .value = 1},
+};
 
 static const struct field_name scheme_names[] = {
 	{.name = "http", .value = SCHEME_HTTP},
@@ -464,6 +471,12 @@ static const struct field route_fields[] = {
 	 .kind = FIELD_CUSTOM,
 	 .read = listeners_refer,
 	 .print = listeners_print},
+	{.key = "unsafe_paths",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct route_file, unsafe_paths),
+	 .names = unsafe_paths_names,
+	 .name_count = ARRAY_SIZE(unsafe_paths_names),
+	 .default_text = "refuse"},
 	{.key = "proxy", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "redirect", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "respond", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
@@ -514,6 +527,22 @@ static int action_read(const struct field_context *context, const struct conf_no
 	return result;
 }
 
+/* Requests with such a path are refused before they could reach it. */
+static int check_path_is_served(const struct field_context *context, const struct conf_node *node,
+				const char *what, const struct route *route)
+{
+	char value[VALUE_MAX];
+	struct str canonical;
+
+	if (route->unsafe_paths || !route->path.ptr ||
+	    path_canonicalise(route->path, context->arena, &canonical) != -EINVAL)
+		return 0;
+	conf_error(context->errors, node,
+		   "%s: match: path: %s has '//', %%2F or %%5C: that needs 'unsafe_paths: allow'",
+		   what, str_quote(route->path, value, sizeof(value)));
+	return -EINVAL;
+}
+
 static int route_read(const struct field_context *context, const struct conf_node *node,
 		      const char *what, unsigned int index, void *item)
 {
@@ -529,6 +558,9 @@ static int route_read(const struct field_context *context, const struct conf_nod
 	route->path = STR("/");
 	r = field_read(context, route_fields, ARRAY_SIZE(route_fields), node, what, &file);
 	route->name = file.name;
+	route->unsafe_paths = file.unsafe_paths;
+	if (check_path_is_served(context, node, what, route))
+		r = -EINVAL;
 	if (action_read(context, node, what, &file))
 		r = -EINVAL;
 	if (!targets->listeners->count && !conf_get(node, "listeners")) {
@@ -564,7 +596,11 @@ void routes_write(struct conf_writer *writer, const struct route *routes, unsign
 {
 	for (unsigned int i = 0; i < count; i++) {
 		struct route route = routes[i];
-		const struct route_file file = {.name = route.name, .route = &route};
+		const struct route_file file = {
+			.name = route.name,
+			.unsafe_paths = route.unsafe_paths,
+			.route = &route,
+		};
 
 		conf_write_open_item(writer);
 		field_write(writer, route_fields, ARRAY_SIZE(route_fields), &file);

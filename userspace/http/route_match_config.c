@@ -118,6 +118,7 @@ static int path_text_read(const struct field_context *context, const struct conf
 {
 	char value[VALUE_MAX], meant[VALUE_MAX];
 	struct str canonical;
+	bool ambiguous; /* whether it may be so is seen when the whole route is read */
 	int r;
 
 	file->kind = kind;
@@ -142,7 +143,7 @@ static int path_text_read(const struct field_context *context, const struct conf
 			return -EINVAL;
 		}
 	}
-	r = path_canonicalise(node->value, context->arena, &canonical);
+	r = path_canonicalise_flagged(node->value, context->arena, &canonical, &ambiguous);
 	if (r == -EINVAL) {
 		conf_error(context->errors, node,
 			   "%s: %s: such a path is never routed (bad or forbidden escape, or above "

@@ -6,10 +6,7 @@
 #define IS_DIGIT(byte)	      IN(byte, '0', '9')
 #define IS_ALNUM(byte)	      (IS_DIGIT(byte) || IN(byte, 'a', 'z') || IN(byte, 'A', 'Z'))
 #define IS_BLANK(byte)	      ((byte) == ' ' || (byte) == '\t')
-#define IS_UNRESERVED(byte)                                                                        \
-	(IS_ALNUM(byte) || (byte) == '-' || (byte) == '.' || (byte) == '_' || (byte) == '~')
-#define IS_SUB_DELIM(byte)                                                                         \
-	((byte) == '!' || (byte) == '$' || IN(byte, '&', ',') || (byte) == ';' || (byte) == '=')
+#define IS_HOST(byte)	      (IS_ALNUM(byte) || (byte) == '-' || (byte) == '.' || (byte) == '_')
 #define IS_TOKEN(byte)                                                                             \
 	(IS_ALNUM(byte) || (byte) == '!' || IN(byte, '#', '\'') || (byte) == '*' ||                \
 	 (byte) == '+' || (byte) == '-' || (byte) == '.' || IN(byte, '^', '`') || (byte) == '|' || \
@@ -21,8 +18,8 @@
 #define CLASS(byte)                                                                                \
 	((IS_TOKEN(byte) ? HTTP_BYTE_TOKEN : 0) | (IS_VALUE(byte) ? HTTP_BYTE_VALUE : 0) |         \
 	 (IS_TARGET(byte) ? HTTP_BYTE_TARGET : 0) | (IS_QUOTED(byte) ? HTTP_BYTE_QUOTED : 0) |     \
-	 (IS_UNRESERVED(byte) || IS_SUB_DELIM(byte) ? HTTP_BYTE_HOST : 0) |                        \
-	 (IS_DIGIT(byte) ? HTTP_BYTE_DIGIT : 0) | (IS_BLANK(byte) ? HTTP_BYTE_BLANK : 0))
+	 (IS_HOST(byte) ? HTTP_BYTE_HOST : 0) | (IS_DIGIT(byte) ? HTTP_BYTE_DIGIT : 0) |           \
+	 (IS_BLANK(byte) ? HTTP_BYTE_BLANK : 0))
 #define CLASS4(byte)  CLASS(byte), CLASS((byte) + 1), CLASS((byte) + 2), CLASS((byte) + 3)
 #define CLASS16(byte) CLASS4(byte), CLASS4((byte) + 4), CLASS4((byte) + 8), CLASS4((byte) + 12)
 #define CLASS64(byte)                                                                              \

@@ -15,7 +15,7 @@
 #define HTTP_BYTE_VALUE	 0x02u /* HTAB, SP, VCHAR, obs-text: RFC 9110 5.5 */
 #define HTTP_BYTE_TARGET 0x04u /* visible ASCII without '#': a fragment is never sent */
 #define HTTP_BYTE_QUOTED 0x08u /* qdtext, RFC 9110 5.6.4 */
-#define HTTP_BYTE_HOST	 0x10u /* unreserved and sub-delims of a reg-name, RFC 3986 3.2.2 */
+#define HTTP_BYTE_HOST	 0x10u /* of a host name: letters, digits, "-", ".", "_" */
 #define HTTP_BYTE_DIGIT	 0x20u
 #define HTTP_BYTE_BLANK	 0x40u /* SP, HTAB */
 

@@ -350,8 +350,8 @@ static void test_route_match_errors(void **state)
 		 "sluice.yaml:5:53: route 'b': match: path: '/a/../b' must be written as '/b'\n"
 		 "sluice.yaml:6:53: route 'c': match: path: '/%7euser' must be written as "
 		 "'/~user'\n"
-		 "sluice.yaml:7:53: route 'd': match: path: '/a%2fb': such a path is never routed "
-		 "(bad or forbidden escape, or above the root)\n"
+		 "sluice.yaml:7:53: route 'd': match: path: '/a%2fb' must be written as "
+		 "'/a%2Fb'\n"
 		 "sluice.yaml:8:53: route 'e': match: path: '/a b': spaces, '?', '#' and bytes "
 		 "beyond ASCII must be percent-encoded\n"
 		 "sluice.yaml:9:44: route 'f': match: path: needs exactly one of 'prefix' and "
@@ -363,6 +363,19 @@ static void test_route_match_errors(void **state)
 		 "sluice.yaml:13:53: route 'j': match: path: '/..': such a path is never routed "
 		 "(bad "
 		 "or forbidden escape, or above the root)\n"},
+		{CONFIG_HEAD CONFIG_WEB
+		 "routes:\n"
+		 "  - { name: a, respond: {}, match: { path: { exact: /a//b } } }\n"
+		 "  - { name: b, respond: {}, match: { path: { prefix: /a%5Cb } } }\n"
+		 "  - { name: c, respond: {}, match: { path: { exact: /a/c//b } }, "
+		 "unsafe_paths: allow }\n"
+		 "  - { name: d, respond: {}, unsafe_paths: \"on\" }\n",
+		 "sluice.yaml:4:5: route 'a': match: path: '/a//b' has '//', %2F or %5C: that "
+		 "needs 'unsafe_paths: allow'\n"
+		 "sluice.yaml:5:5: route 'b': match: path: '/a%5Cb' has '//', %2F or %5C: that "
+		 "needs 'unsafe_paths: allow'\n"
+		 "sluice.yaml:7:43: route 'd': unsafe_paths: expected one of refuse, allow, got "
+		 "'on'\n"},
 		{CONFIG_HEAD CONFIG_WEB "routes:\n  - { name: a, respond: {}, match: { methods: [ "
 					"GET, get, \"A B\", CONNECT, TRACE ] "
 					"} }\n  - { name: b, respond: {}, match: { headers: {}, "

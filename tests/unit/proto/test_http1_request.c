@@ -419,12 +419,10 @@ static void test_h07_exactly_one_well_formed_host_is_asked_for(void **state)
 		{BYTES("GET / HTTP/1.0\r\nHost:\r\n\r\n"), HTTP1_E_HOST_INVALID},
 	};
 	static const char *const valid[] = {
-		"a",	       "a.example",	     "A.Example:80",
-		"a_b.example", "127.0.0.1",	     "127.0.0.1:8080",
-		"[::1]",       "[2001:DB8::1]:443",  "a.",
-		"a.example:0", "a.example:65535",    "a.example:00080",
-		"a~b!c",       "a$&'()*+,;=b",	     "xn--bcher-kva.ch",
-		"%61.example", "[::ffff:192.0.2.1]",
+		"a",	     "a.example",	   "A.Example:80",    "a_b.example",
+		"127.0.0.1", "127.0.0.1:8080",	   "[::1]",	      "[2001:DB8::1]:443",
+		"a.",	     "a.example:1",	   "a.example:65535", "xn--bcher-kva.ch",
+		"a.:80",     "[::ffff:192.0.2.1]",
 	};
 	static const char *const invalid[] = {
 		"",
@@ -459,6 +457,20 @@ static void test_h07_exactly_one_well_formed_host_is_asked_for(void **state)
 		"a|b",
 		"\xc3\xa4.example",
 		"{a}",
+		"a~b",
+		"a!c",
+		"a,b",
+		"a;b=c",
+		"a'b",
+		"a*b",
+		"%61.example",
+		".",
+		".a",
+		"a..b",
+		"a..",
+		"a:0",
+		"a:080",
+		"a:00080",
 	};
 
 	check_refused_rows(rows, ARRAY_SIZE(rows));
@@ -479,7 +491,9 @@ static void test_h07_an_absolute_target_must_agree_with_host(void **state)
 		{"http://a.example:80/", "a.example", HTTP1_OK},
 		{"http://a.example/", "a.example:80", HTTP1_OK},
 		{"https://a.example", "a.example:443", HTTP1_OK},
-		{"https://a.example:0443/", "a.example", HTTP1_OK},
+		{"https://a.example:443/", "a.example", HTTP1_OK},
+		{"https://a.example:0443/", "a.example", HTTP1_E_TARGET},
+		{"http://a.example./", "A.example.:80", HTTP1_OK},
 		{"http://a.example:8080/x", "a.example:8080", HTTP1_OK},
 		{"http://[::1]:80/", "[::1]", HTTP1_OK},
 		{"http://a.example?x", "a.example", HTTP1_OK},
