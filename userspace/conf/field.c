@@ -91,6 +91,8 @@ static const char *format_number(const struct field *field, uint64_t number, cha
 		return units_format_duration(number, buf, buf_len);
 	if (field->kind == FIELD_SIZE_BYTES)
 		return units_format_size(number, buf, buf_len);
+	if (field->kind == FIELD_PERCENT)
+		return units_format_percent(number, buf, buf_len);
 	(void)snprintf(buf, buf_len, "%llu", (unsigned long long)number);
 	return buf;
 }
@@ -127,6 +129,13 @@ static int read_number(const struct field_context *context, const struct field *
 		expected = "a size such as 512, 64KiB, 16MiB or 1GiB";
 		if (node->type == CONF_SCALAR)
 			r = units_parse_size_bytes(node->value, &number);
+	} else if (field->kind == FIELD_PERCENT) {
+		uint32_t basis_points = 0;
+
+		expected = "a percentage such as 20% or 0.5%";
+		if (node->type == CONF_SCALAR)
+			r = units_parse_percent(node->value, &basis_points);
+		number = basis_points;
 	} else {
 		expected = "a whole number";
 		if (is_plain(node))
@@ -213,6 +222,7 @@ int field_read_value(const struct field_context *context, const struct field *fi
 	case FIELD_U64:
 	case FIELD_DURATION_MS:
 	case FIELD_SIZE_BYTES:
+	case FIELD_PERCENT:
 		return read_number(context, field, node, what, target);
 	case FIELD_ENUM:
 		return read_enum(context, field, node, what, target);
@@ -354,6 +364,7 @@ void field_write(struct conf_writer *writer, const struct field *fields, unsigne
 		case FIELD_U64:
 		case FIELD_DURATION_MS:
 		case FIELD_SIZE_BYTES:
+		case FIELD_PERCENT:
 			write_number(writer, field, *(const uint64_t *)place);
 			break;
 		case FIELD_ENUM:

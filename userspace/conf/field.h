@@ -18,6 +18,7 @@ enum field_kind {
 	FIELD_U64,	   /* uint64_t within min..max */
 	FIELD_DURATION_MS, /* uint64_t: "500ms 2s 10m 24h 7d" */
 	FIELD_SIZE_BYTES,  /* uint64_t: "64KiB 1GiB", plain bytes */
+	FIELD_PERCENT,	   /* uint64_t, parts of 10,000: "20%", "0.5%" */
 	FIELD_ENUM,	   /* int, from names */
 	FIELD_SECTION,	   /* a mapping with a table of its own; absent: its defaults */
 	FIELD_CUSTOM,	   /* read() does it */
@@ -45,7 +46,7 @@ struct field {
 	size_t offset; /* of the value in the target struct */
 	bool required;
 	const char *default_text; /* NULL: the target keeps what it has */
-	uint64_t min, max;	  /* numbers, durations, sizes; both 0: any */
+	uint64_t min, max;	  /* numbers, durations, sizes, percentages; both 0: any */
 	const struct field_name *names;
 	unsigned int name_count;
 	const struct field *fields; /* FIELD_SECTION: offsets count from `offset` */
@@ -86,5 +87,6 @@ int units_parse_rate(struct str text, uint64_t *ret_count, uint64_t *ret_period_
 int units_parse_percent(struct str text, uint32_t *ret_basis_points);
 const char *units_format_duration(uint64_t ms, char *buf, size_t buf_len);
 const char *units_format_size(uint64_t bytes, char *buf, size_t buf_len);
+const char *units_format_percent(uint64_t basis_points, char *buf, size_t buf_len);
 
 #endif

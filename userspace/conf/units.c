@@ -143,3 +143,18 @@ const char *units_format_size(uint64_t bytes, char *buf, size_t buf_len)
 {
 	return format_scaled(bytes, size_units, ARRAY_SIZE(size_units), "0", buf, buf_len);
 }
+
+/* With no decimals where none are needed. */
+const char *units_format_percent(uint64_t basis_points, char *buf, size_t buf_len)
+{
+	unsigned long long whole = basis_points / 100;
+	unsigned int parts = (unsigned int)(basis_points % 100);
+
+	if (!parts)
+		(void)snprintf(buf, buf_len, "%llu%%", whole);
+	else if (parts % 10 == 0)
+		(void)snprintf(buf, buf_len, "%llu.%u%%", whole, parts / 10);
+	else
+		(void)snprintf(buf, buf_len, "%llu.%02u%%", whole, parts);
+	return buf;
+}

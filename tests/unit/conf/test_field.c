@@ -11,6 +11,7 @@ struct target {
 	uint64_t count;
 	uint64_t timeout_ms;
 	uint64_t size_bytes;
+	uint64_t share; /* parts of 10,000 */
 	int mode;
 	unsigned int items;
 	struct {
@@ -75,6 +76,12 @@ static const struct field fields[] = {
 	 AT(size_bytes),
 	 .min = 1024,
 	 .default_text = "64KiB"},
+	{.key = "share",
+	 .kind = FIELD_PERCENT,
+	 AT(share),
+	 .min = 1,
+	 .max = 9000,
+	 .default_text = "50%"},
 	{.key = "mode",
 	 .kind = FIELD_ENUM,
 	 AT(mode),
@@ -129,7 +136,7 @@ static void test_every_kind_is_read_into_its_place(void **state)
 	struct reading reading;
 
 	reading_start(&reading, "name: web\ntext: \"\"\non: true\ncount: 7\ntimeout: 10m\n"
-				"size: 1GiB\nmode: auto\nitems: [ 1, 2, 3 ]\n"
+				"size: 1GiB\nshare: 12.5%\nmode: auto\nitems: [ 1, 2, 3 ]\n"
 				"inner: { deep: off, custom: fine }\n");
 	assert_str(buf_str(&reading.printed), "");
 	assert_int_equal(reading.result, 0);
@@ -139,6 +146,7 @@ static void test_every_kind_is_read_into_its_place(void **state)
 	assert_int_equal(reading.target.count, 7);
 	assert_int_equal(reading.target.timeout_ms, 600000);
 	assert_int_equal(reading.target.size_bytes, 1 << 30);
+	assert_int_equal(reading.target.share, 1250);
 	assert_int_equal(reading.target.mode, MODE_AUTO);
 	assert_int_equal(reading.target.items, 3);
 	assert_false(reading.target.inner.deep);
@@ -168,6 +176,7 @@ static void test_absent_keys_get_their_defaults(void **state)
 	assert_int_equal(reading.target.count, 5);
 	assert_int_equal(reading.target.timeout_ms, 2000);
 	assert_int_equal(reading.target.size_bytes, 65536);
+	assert_int_equal(reading.target.share, 5000);
 	assert_int_equal(reading.target.mode, MODE_FAST);
 	assert_true(reading.target.inner.deep);
 	reading_end(&reading);
@@ -215,6 +224,12 @@ static void test_wrong_values_say_what_was_expected(void **state)
 		 "f.yaml:1:7: thing 'x': size: expected a size such as 512, 64KiB, 16MiB or 1GiB, "
 		 "got a mapping\n"},
 		{"size: 1000", "f.yaml:1:7: thing 'x': size: must be at least 1KiB, got '1000'\n"},
+		{"share: 20",
+		 "f.yaml:1:8: thing 'x': share: expected a percentage such as 20% or 0.5%, got "
+		 "'20'\n"},
+		{"share: 90.01%",
+		 "f.yaml:1:8: thing 'x': share: must be 0.01% to 90%, got '90.01%'\n"},
+		{"share: 200%", "f.yaml:1:8: thing 'x': share: must be 0.01% to 90%, got '200%'\n"},
 		{"mode: fats",
 		 "f.yaml:1:7: thing 'x': mode: expected one of auto, fast, got 'fats'; "
 		 "did you mean 'fast'?\n"},
@@ -310,19 +325,21 @@ static void test_written_members_read_back_to_the_same_values(void **state)
 	struct conf_writer writer;
 	struct buf out;
 
-	reading_start(&reading, "name: \"a: b\"\non: on\ntimeout: 1500ms\nitems: [ 1, 2 ]\n");
+	reading_start(&reading,
+		      "name: \"a: b\"\non: on\ntimeout: 1500ms\nshare: 12.5%\nitems: [ 1, 2 ]\n");
 	buf_init(&out, 1 << 16);
 	conf_writer_init(&writer, &out);
 	field_write(&writer, fields, ARRAY_SIZE(fields), &reading.target);
 	assert_int_equal(conf_writer_finish(&writer), 0);
 	assert_str(buf_str(&out),
 		   "name: \"a: b\"\n\"on\": on\ncount: 5\ntimeout: 1500ms\nsize: 64KiB\n"
-		   "mode: fast\nitems:\n  - 0\n  - 1\ninner:\n  deep: on\n");
+		   "share: 12.5%\nmode: fast\nitems:\n  - 0\n  - 1\ninner:\n  deep: on\n");
 	assert_int_equal(buf_append(&out, str_make("", 1)), 0);
 	reading_start(&again, out.data);
 	assert_int_equal(again.result, 0);
 	assert_str(again.target.name, "a: b");
 	assert_int_equal(again.target.timeout_ms, 1500);
+	assert_int_equal(again.target.share, 1250);
 	assert_int_equal(again.target.items, 2);
 	reading_end(&again);
 	reading_end(&reading);

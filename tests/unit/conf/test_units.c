@@ -148,6 +148,10 @@ static void test_formatted_values_use_the_biggest_whole_unit(void **state)
 	assert_string_equal(units_format_size(1000, text, sizeof(text)), "1000");
 	assert_string_equal(units_format_size(32768, text, sizeof(text)), "32KiB");
 	assert_string_equal(units_format_size(1ULL << 42, text, sizeof(text)), "4TiB");
+	assert_string_equal(units_format_percent(0, text, sizeof(text)), "0%");
+	assert_string_equal(units_format_percent(10000, text, sizeof(text)), "100%");
+	assert_string_equal(units_format_percent(1250, text, sizeof(text)), "12.5%");
+	assert_string_equal(units_format_percent(5, text, sizeof(text)), "0.05%");
 }
 
 static void test_formatted_values_read_back_as_the_same_number(void **state)
