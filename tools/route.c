@@ -69,6 +69,7 @@ static const struct output_column one_columns[] = {
 	{"path", NULL, OUTPUT_CELL, cell_path},
 	{"methods", NULL, OUTPUT_CELL, cell_methods},
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
+	{"policies", "policies", OUTPUT_TEXT, NULL},
 	{"action", NULL, OUTPUT_CELL, cell_action},
 	{"requests", "requests", OUTPUT_COUNT, NULL},
 	{"answers 2xx", "responses.2xx", OUTPUT_COUNT, NULL},

@@ -47,7 +47,7 @@ def test_first_example_is_a_whole_configuration(check):
 
 def test_examples_of_the_sections_make_one_configuration(check):
     sections = examples()[1:]
-    assert len(sections) == 5
+    assert len(sections) == 6
     done = check("version: 1\n" + "".join(sections))
     assert done.returncode == 0, done.stderr
 
@@ -101,4 +101,4 @@ def test_keys_described_as_not_supported_are_refused_as_such(check):
             done = check("version: 1\n" + rows[cells[1]].format(key=key) + "\n")
             assert f"'{key}' is not supported yet" in done.stderr, (key, done.stderr)
             tried += 1
-    assert tried == 13
+    assert tried == 12

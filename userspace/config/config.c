@@ -9,7 +9,9 @@
 #include "base/clock.h"
 #include "config/dataplane_config.h"
 #include "config/node_config.h"
+#include "filter/rewrite.h"
 #include "http/listener_config.h"
+#include "http/policy_config.h"
 #include "http/route_config.h"
 #include "upstream/upstream_config.h"
 
@@ -23,7 +25,7 @@ struct loading {
 	struct conf_doc *doc;
 	struct snapshot *snapshot;
 	struct field_context context;
-	struct name_table listeners, upstreams, routes;
+	struct name_table listeners, upstreams, policies, routes;
 };
 
 DEFINE_FREEP(struct conf_doc, conf_doc_free)
@@ -67,8 +69,13 @@ static const struct field root_fields[] = {
 	{.key = "upstreams", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "caches", .kind = FIELD_CUSTOM, .read = section_not_yet},
 	{.key = "stores", .kind = FIELD_CUSTOM, .read = section_not_yet},
-	{.key = "policies", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "policies", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "routes", .kind = FIELD_CUSTOM, .read = section_seen},
+};
+
+/* Every kind of policy there is. */
+static const struct policy_type *const policy_types[] = {
+	&rewrite_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)
@@ -100,10 +107,17 @@ static void read_sections(struct loading *loading)
 	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
 			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)
 		return;
+	context = section_context(loading, "policies");
+	if (policies_read(&context, conf_get(root, "policies"), policy_types,
+			  ARRAY_SIZE(policy_types), scratch, &loading->policies,
+			  &snapshot->policies, &snapshot->policy_count) == -ENOMEM)
+		return;
 	targets = (struct route_targets){
 		.listeners = &loading->listeners,
 		.upstreams = &loading->upstreams,
 		.upstream_items = snapshot->upstreams,
+		.policies = &loading->policies,
+		.policy_items = snapshot->policies,
 	};
 	context = section_context(loading, "routes");
 	(void)routes_read(&context, conf_get(root, "routes"), &targets, scratch, &loading->routes,
@@ -362,6 +376,9 @@ int config_print_effective(const struct snapshot *snapshot, struct buf *out)
 	conf_write_close(&writer);
 	conf_write_open_list(&writer, "upstreams");
 	upstreams_write(&writer, snapshot->upstreams, snapshot->upstream_count);
+	conf_write_close(&writer);
+	conf_write_open_list(&writer, "policies");
+	policies_write(&writer, snapshot->policies, snapshot->policy_count);
 	conf_write_close(&writer);
 	conf_write_open_list(&writer, "routes");
 	routes_write(&writer, snapshot->routes, snapshot->route_count);

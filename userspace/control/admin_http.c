@@ -40,6 +40,14 @@ static void write_string_or_null(struct json_writer *json, const char *key, stru
 		json_nil(json, key);
 }
 
+static void write_policies(struct json_writer *json, const struct route *route)
+{
+	json_open_array(json, "policies");
+	for (unsigned int i = 0; i < route->policy_count; i++)
+		json_str(json, NULL, route->policies[i]->name);
+	json_close_array(json);
+}
+
 static void write_action(struct json_writer *json, const struct route *route)
 {
 	switch (route->action) {
@@ -105,6 +113,7 @@ void admin_get_routes(struct daemon *daemon, const struct admin_request *request
 		json_close_object(&json);
 		write_methods(&json, route);
 		write_strings(&json, "listeners", route->listeners, route->listener_count);
+		write_policies(&json, route);
 		write_action(&json, route);
 		if (route->stats)
 			write_stats(&json, route);

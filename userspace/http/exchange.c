@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "http/local_answer.h"
+#include "http/policy.h"
 #include "http/request_target.h"
 #include "http/worker_internal.h"
 
@@ -131,11 +132,18 @@ void exchange_start(struct exchange *exchange)
 	case ROUTER_FOUND:
 		break;
 	}
+	exchange->upstream_host = request->host;
+	exchange->upstream_path = exchange->path;
+	exchange->upstream_query = exchange->query;
+	if (!exchange->route->policy_count || policy_chain_run(exchange))
+		exchange_start_action(exchange);
+}
+
+void exchange_start_action(struct exchange *exchange)
+{
 	switch (exchange->route->action) {
 	case ROUTE_PROXY:
 		exchange->upstream = exchange->route->proxy.upstream;
-		exchange->upstream_path = exchange->path;
-		exchange->upstream_query = exchange->query;
 		proxy_start(exchange);
 		break;
 	case ROUTE_REDIRECT:

@@ -102,10 +102,23 @@ struct exchange {
 	struct str query;    /* with its '?', or "" */
 	bool path_ambiguous; /* only for routes with unsafe_paths (http/path.h) */
 
-	/* ROUTE_PROXY: what is asked of whom; path and query as above until a step rewrites them.
-	 */
+	/* The route's policies: which one is at work, and what it keeps while it waits. */
+	unsigned int policy_at;
+	void *policy_state;
+
+	/* ROUTE_PROXY: what is asked of whom; host, path and query as above until a policy rewrites
+	 * them. */
 	const struct upstream_conf *upstream;
-	struct str upstream_path, upstream_query;
+	struct str upstream_host, upstream_path, upstream_query;
+	/*
+	 * What a rewrite did, for whoever maps URLs of the answer back: a path that begins with
+	 * upstream_prefix there is one with public_prefix in its place here (whole segments, both
+	 * without a last '/'). `opaque`: paths there tell nothing of paths here.
+	 */
+	struct {
+		struct str public_prefix, upstream_prefix;
+		bool opaque;
+	} rewritten;
 
 	/* Fields that our own steps add to the final answer, whoever makes it; valid to be sent. */
 	struct http_field added[EXCHANGE_ADDED_MAX];
@@ -144,6 +157,8 @@ void exchange_free(struct exchange *exchange);
 
 /* exchange->request is filled in. May answer at once. */
 void exchange_start(struct exchange *exchange);
+/* The route is found and its policies are through. For http/policy.c. */
+void exchange_start_action(struct exchange *exchange);
 
 /* Request body, from the downstream. Ignored when the action is over. */
 void exchange_request_data(struct exchange *exchange, struct str data, struct recv_buf *buf);

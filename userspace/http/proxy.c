@@ -35,8 +35,8 @@ static size_t head_size(const struct exchange *exchange)
 {
 	const struct http_head *request = &exchange->request;
 	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->upstream_path.len +
-		      exchange->upstream_query.len + request->target.len + 2 * request->host.len +
-		      exchange->upstream->name.len;
+		      exchange->upstream_query.len + request->target.len + request->host.len +
+		      exchange->upstream_host.len + exchange->upstream->name.len;
 
 	for (unsigned int i = 0; i < request->field_count; i++)
 		size += request->fields[i].name.len + request->fields[i].value.len + 4;
@@ -81,7 +81,8 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 	http1_write_init(&writer, room, room_bytes);
 	write_target(&writer, exchange);
 	http1_write_field(&writer, STR("Host"),
-			  request->host.len ? request->host : exchange->upstream->name);
+			  exchange->upstream_host.len ? exchange->upstream_host
+						      : exchange->upstream->name);
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 

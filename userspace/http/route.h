@@ -17,6 +17,7 @@
 #include "base/registry.h"
 #include "proto/http_head.h"
 
+struct policy;
 struct upstream_conf;
 
 enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT };
@@ -61,6 +62,9 @@ struct route {
 	struct str *listeners; /* names; none: every http listener */
 	unsigned int listener_count;
 	bool unsafe_paths; /* "//", %2F and %5C in a path are passed on as they are */
+
+	const struct policy *const *policies; /* in the order in which they are asked */
+	unsigned int policy_count;
 
 	/* action */
 	enum route_action action;

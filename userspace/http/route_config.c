@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "http/path.h"
+#include "http/policy_config.h"
 #include "http/route_match_config.h"
 
 #define WHAT_MAX       160
@@ -447,6 +448,20 @@ static void listeners_print(struct conf_writer *writer, const char *key, const v
 	conf_write_close(writer);
 }
 
+static int policies_refer(const struct field_context *context, const struct conf_node *node,
+			  void *target)
+{
+	const struct route_targets *targets = context->user;
+
+	return route_policies_read(context, node, context->what, targets->policies,
+				   targets->policy_items, ((struct route_file *)target)->route);
+}
+
+static void policies_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	route_policies_write(writer, key, ((const struct route_file *)target)->route);
+}
+
 static void action_print(struct conf_writer *writer, const char *key, const void *target)
 {
 	struct route_file file = *(const struct route_file *)target;
@@ -477,10 +492,10 @@ static const struct field route_fields[] = {
 	 .names = unsafe_paths_names,
 	 .name_count = ARRAY_SIZE(unsafe_paths_names),
 	 .default_text = "refuse"},
+	{.key = "policies", .kind = FIELD_CUSTOM, .read = policies_refer, .print = policies_print},
 	{.key = "proxy", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "redirect", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "respond", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
-	{.key = "policies", .kind = FIELD_NOT_YET},
 	{.key = "compose", .kind = FIELD_NOT_YET},
 	{.key = "files", .kind = FIELD_NOT_YET},
 	{.key = "grpc_json", .kind = FIELD_NOT_YET},
@@ -561,7 +576,8 @@ static int route_read(const struct field_context *context, const struct conf_nod
 	route->unsafe_paths = file.unsafe_paths;
 	if (check_path_is_served(context, node, what, route))
 		r = -EINVAL;
-	if (action_read(context, node, what, &file))
+	if (action_read(context, node, what, &file) ||
+	    route_policies_check(context, conf_get(node, "policies"), what, route))
 		r = -EINVAL;
 	if (!targets->listeners->count && !conf_get(node, "listeners")) {
 		conf_error(context->errors, node,

@@ -7,6 +7,7 @@
 #define SLUICE_HTTP_ROUTE_CONFIG_H
 
 #include "conf/names.h"
+#include "http/policy.h"
 #include "http/route.h"
 #include "upstream/upstream.h"
 
@@ -15,6 +16,8 @@ struct route_targets {
 	const struct name_table *listeners;
 	const struct name_table *upstreams;
 	const struct upstream_conf *upstream_items;
+	const struct name_table *policies;
+	const struct policy *policy_items;
 };
 
 /*

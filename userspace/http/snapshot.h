@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "http/listener.h"
+#include "http/policy.h"
 #include "http/route.h"
 #include "io/loop.h"
 #include "kern/access_list.h"
@@ -69,6 +70,8 @@ struct snapshot {
 	unsigned int listener_count;
 	struct upstream_conf *upstreams;
 	unsigned int upstream_count;
+	struct policy *policies;
+	unsigned int policy_count;
 	struct route *routes;
 	unsigned int route_count;
 };

@@ -42,7 +42,7 @@ static void test_structure_errors(void **state)
 		 "sluice.yaml:2:1: 'services' is not supported yet\n"
 		 "sluice.yaml:3:1: 'caches' is not supported yet\n"
 		 "sluice.yaml:4:1: 'stores' is not supported yet\n"
-		 "sluice.yaml:5:1: 'policies' is not supported yet\n"},
+		 "sluice.yaml:5:11: policies: expected a list, got a mapping\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));
@@ -410,7 +410,6 @@ static void test_route_action_errors(void **state)
 		 "sluice.yaml:6:48: route 'b': has 'redirect' already; 'respond' is a second "
 		 "action\n"
 		 "sluice.yaml:7:48: route 'c': 'files' is not supported yet\n"
-		 "sluice.yaml:7:59: route 'c': 'policies' is not supported yet\n"
 		 "sluice.yaml:8:48: route 'd': 'compose' is not supported yet\n"
 		 "sluice.yaml:8:61: route 'd': has 'compose' already; 'proxy' is a second "
 		 "action\n"},

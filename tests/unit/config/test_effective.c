@@ -41,6 +41,7 @@ static void test_empty_configuration_prints_every_default(void **state)
 				      "  deny: []\n"
 				      "listeners: []\n"
 				      "upstreams: []\n"
+				      "policies: []\n"
 				      "routes: []\n");
 	buf_done(&out);
 }
@@ -78,6 +79,7 @@ static void test_listener_upstream_and_route_print_every_default(void **state)
 					 "      connect: 1s\n"
 					 "      response: 30s\n"
 					 "      idle: 1m\n"
+					 "policies: []\n"
 					 "routes:\n"
 					 "  - name: r\n"
 					 "    match:\n"

@@ -1,0 +1,148 @@
+#include "exchange_fixture.h"
+
+#include <stdlib.h>
+
+static struct exchange_fixture *fixture_of(const struct exchange *exchange)
+{
+	return exchange->connection;
+}
+
+static void send_informational(struct exchange *exchange, const struct exchange_response *response)
+{
+}
+
+static void send_head(struct exchange *exchange, const struct exchange_response *response)
+{
+	struct exchange_fixture *fixture = fixture_of(exchange);
+	size_t len = 0;
+
+	fixture->heads++;
+	fixture->status = response->status;
+	fixture->added[0] = '\0';
+	for (unsigned int i = 0; i < exchange->added_count; i++)
+		len += (size_t)snprintf(fixture->added + len, sizeof(fixture->added) - len,
+					"%.*s: %.*s\n", STR_FMT(exchange->added[i].name),
+					STR_FMT(exchange->added[i].value));
+}
+
+static void send_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
+{
+}
+
+static void send_end(struct exchange *exchange, const struct http_field *trailers,
+		     unsigned int trailer_count)
+{
+	fixture_of(exchange)->ends++;
+}
+
+static void flush(struct exchange *exchange)
+{
+}
+
+static void send_abort(struct exchange *exchange)
+{
+	fixture_of(exchange)->aborts++;
+}
+
+static void resume_request(struct exchange *exchange)
+{
+	fixture_of(exchange)->resumes++;
+}
+
+static size_t queued(const struct exchange *exchange)
+{
+	return 0;
+}
+
+static const struct exchange_downstream downstream = {
+	.send_informational = send_informational,
+	.send_head = send_head,
+	.send_data = send_data,
+	.send_end = send_end,
+	.flush = flush,
+	.send_abort = send_abort,
+	.resume_request = resume_request,
+	.queued = queued,
+};
+
+int exchange_fixture_setup(void **state)
+{
+	const struct loop_config config = {.engine = IO_ENGINE_EPOLL,
+					   .recv_buf_bytes = 4096,
+					   .recv_bufs_ready = 16,
+					   .recv_bufs_max = 64};
+	struct exchange_fixture *fixture = calloc(1, sizeof(*fixture));
+	const struct route *conflict;
+	struct error err = {0};
+
+	assert_non_null(fixture);
+	assert_int_equal(loop_new(&config, &fixture->loop, &err), 0);
+	fixture->snapshot = snapshot_new();
+	assert_non_null(fixture->snapshot);
+	fixture->route = arena_new(&fixture->snapshot->arena, struct route);
+	fixture->route->name = STR("only");
+	fixture->route->path = STR("/");
+	fixture->route->action = ROUTE_RESPOND;
+	fixture->route->respond.status = 200;
+	fixture->listener.name = STR("web");
+	fixture->listener.router =
+		router_build(&fixture->snapshot->arena, &fixture->route, 1, &conflict);
+	assert_non_null(fixture->listener.router);
+	assert_int_equal(
+		http_worker_new(fixture->loop, 0, fixture->snapshot, &fixture->worker, &err), 0);
+	*state = fixture;
+	return 0;
+}
+
+static void on_drained(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+int exchange_fixture_teardown(void **state)
+{
+	struct exchange_fixture *fixture = *state;
+	bool drained = false;
+
+	exchange_fixture_end(fixture);
+	http_worker_drain(fixture->worker, 1000, on_drained, &drained);
+	while (!drained)
+		assert_int_equal(loop_run_once(fixture->loop, 100), 0);
+	http_worker_free(fixture->worker);
+	snapshot_unref(fixture->snapshot);
+	loop_free(fixture->loop);
+	free(fixture);
+	return 0;
+}
+
+struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const char *target,
+					const struct http_field *fields, unsigned int count)
+{
+	const struct ip_addr peer = {AF_INET, {192, 0, 2, 1}};
+	struct exchange *exchange;
+
+	exchange_fixture_end(fixture);
+	fixture->status = 0;
+	fixture->added[0] = '\0';
+	fixture->heads = fixture->ends = fixture->aborts = fixture->resumes = 0;
+	exchange = exchange_new(fixture->worker, &fixture->listener, &downstream, fixture, &peer);
+	assert_non_null(exchange);
+	fixture->exchange = exchange;
+	exchange->request.method = STR("GET");
+	exchange->request.method_id = HTTP_METHOD_GET;
+	exchange->request.target = arena_copy(&exchange->arena, str_from_cstr(target));
+	exchange->request.host = STR("shop.example.com");
+	exchange->request.version_minor = 1;
+	exchange->request.fields = (struct http_field *)fields;
+	exchange->request.field_count = count;
+	exchange->request_done = true;
+	exchange_start(exchange);
+	return exchange;
+}
+
+void exchange_fixture_end(struct exchange_fixture *fixture)
+{
+	if (fixture->exchange)
+		exchange_free(fixture->exchange);
+	fixture->exchange = NULL;
+}
