@@ -100,6 +100,16 @@ static void send_data(struct exchange *exchange, struct str data, struct recv_bu
 		conn_broken(conn);
 }
 
+static void send_pipe(struct exchange *exchange, struct splice_pipe *pipe, size_t len)
+{
+	struct downstream *conn = exchange_conn(exchange);
+
+	if (conn->state != DOWNSTREAM_EXCHANGE)
+		return;
+	if (send_queue_push_pipe(&conn->queue, pipe, len) < 0)
+		conn_broken(conn);
+}
+
 static void push_trailers(struct downstream *conn, const struct http_field *trailers,
 			  unsigned int count)
 {
@@ -177,6 +187,7 @@ const struct exchange_downstream downstream_http1_ops = {
 	.send_informational = send_informational,
 	.send_head = send_head,
 	.send_data = send_data,
+	.send_pipe = send_pipe,
 	.send_end = send_end,
 	.flush = flush,
 	.send_abort = send_abort,

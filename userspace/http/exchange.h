@@ -47,6 +47,8 @@ struct exchange_downstream {
 	/* Once. Then data, then end; the calls queue, flush sends. */
 	void (*send_head)(struct exchange *exchange, const struct exchange_response *response);
 	void (*send_data)(struct exchange *exchange, struct str data, struct recv_buf *buf);
+	/* The same with bytes that are in a pipe, for a body of known length. NULL: only data. */
+	void (*send_pipe)(struct exchange *exchange, struct splice_pipe *pipe, size_t len);
 	void (*send_end)(struct exchange *exchange, const struct http_field *trailers,
 			 unsigned int trailer_count);
 	void (*flush)(struct exchange *exchange);

@@ -230,6 +230,16 @@ static void on_data(struct upstream_call *call, struct str data, struct recv_buf
 		upstream_call_pause(call);
 }
 
+static void on_pipe(struct upstream_call *call, struct splice_pipe *pipe, size_t len)
+{
+	struct exchange *exchange = call_exchange(call);
+
+	exchange->bytes_out += len;
+	exchange->downstream->send_pipe(exchange, pipe, len);
+	/* Pieces as large as can be: the next one when this one was sent. */
+	upstream_call_pause(call);
+}
+
 static void on_batch(struct upstream_call *call)
 {
 	struct exchange *exchange = call_exchange(call);
@@ -275,6 +285,7 @@ static void on_drained(struct upstream_call *call)
 static const struct upstream_call_ops call_ops = {
 	.on_head = on_head,
 	.on_data = on_data,
+	.on_pipe = on_pipe,
 	.on_end = on_end,
 	.on_error = on_error,
 	.on_batch = on_batch,
@@ -294,6 +305,7 @@ void proxy_start(struct exchange *exchange)
 	call->framing = exchange->request.framing;
 	call->method_id = exchange->request.method_id;
 	call->response_timeout_ms = route->proxy.timeout_ms;
+	call->pipes = exchange->downstream->send_pipe != NULL;
 	status = write_request_head(exchange, &call->head);
 	if (status) {
 		exchange_fail_close(exchange, status, "request cannot be forwarded");

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "io/loop.h"
 #include "io/recv_pool.h"
+#include "io/splice_pipe.h"
 #include "io/stream.h"
 #include "io/timer_wheel.h"
 
@@ -46,6 +47,7 @@ enum stream_flag {
 	STREAM_SEND_FILE = 1u << 18,
 	/* io_uring */
 	STREAM_NONBLOCKING = 1u << 19, /* for sendfile(2); operations need it blocking */
+	STREAM_RECV_POLL = 1u << 20,   /* what is armed is a poll, for a pipe to be filled */
 };
 
 /* The states of acceptors and watches. */
@@ -94,6 +96,7 @@ struct loop {
 	struct list watch_work;
 	struct list starved;
 	struct timer_wheel wheel;
+	struct splice_pipe_cache pipes;
 	int wake_fd;			   /* eventfd, written by loop_post() and loop_stop() */
 	_Atomic(struct loop_task *) tasks; /* newest first */
 	atomic_bool stop;
@@ -123,6 +126,14 @@ static inline void watch_queue_work(struct watch *watch)
 	if (watch->link.next == &watch->link)
 		list_push_back(&watch->loop->watch_work, &watch->link);
 }
+
+/*
+ * Moves what there is of a readable stream into the empty pipe it is to fill: 1 or more, 0 at the
+ * end, or a negative errno.
+ */
+int64_t stream_pipe_step(struct stream *stream);
+/* Tells the owner of that. */
+void stream_deliver_piped(struct stream *stream, int64_t result);
 
 /* The engines' ways to tell the owner; each changes the flags first. */
 void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result);

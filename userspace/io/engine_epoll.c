@@ -268,6 +268,18 @@ static bool read_once(struct stream *stream)
 	return false;
 }
 
+static bool pipe_once(struct stream *stream)
+{
+	int64_t result = stream_pipe_step(stream);
+
+	if (result == -EAGAIN) {
+		stream->flags &= ~(uint32_t)STREAM_READABLE;
+		return false;
+	}
+	stream_deliver_piped(stream, result);
+	return result > 0;
+}
+
 static bool may_read(const struct stream *stream)
 {
 	return stream->recv_mode != RECV_OFF && stream->flags & STREAM_READABLE &&
@@ -291,7 +303,7 @@ static int epoll_stream_work(struct stream *stream)
 			work_on_send(stream);
 	}
 	for (int visit = 0; visit < READS_PER_VISIT && may_read(stream); visit++)
-		if (!read_once(stream))
+		if (!(stream->recv_mode == RECV_PIPE ? pipe_once(stream) : read_once(stream)))
 			return 0;
 	if (may_read(stream))
 		stream_queue_work(stream);

@@ -102,6 +102,7 @@ void loop_free(struct loop *loop)
 		loop->engine->close(loop);
 	if (loop->wake_fd >= 0)
 		(void)close(loop->wake_fd);
+	splice_pipe_cache_done(&loop->pipes);
 	recv_pool_free(loop->pool);
 	free(loop);
 }

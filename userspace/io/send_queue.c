@@ -21,7 +21,8 @@ struct send_segment {
 	struct send_segment *next;
 	struct str bytes;	/* of a file: ptr NULL */
 	struct recv_buf *buf;	/* keeps the bytes, or NULL */
-	struct send_file *file; /* NULL: bytes in memory */
+	struct send_file *file; /* NULL: bytes in memory, or in */
+	struct splice_pipe *pipe;
 	union {
 		char room[SEND_INLINE_MAX];
 		uint64_t file_offset;
@@ -96,6 +97,7 @@ static struct send_segment *segment_get(struct send_queue *queue)
 	segment->next = NULL;
 	segment->buf = NULL;
 	segment->file = NULL;
+	segment->pipe = NULL;
 	return segment;
 }
 
@@ -103,6 +105,7 @@ static void segment_put(struct send_queue *queue, struct send_segment *segment)
 {
 	recv_buf_unref(segment->buf);
 	send_file_unref(segment->file);
+	splice_pipe_unref(segment->pipe);
 	if (queue->cache->free_count >= CACHE_MAX) {
 		free(segment);
 		return;
@@ -198,6 +201,27 @@ int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint6
 	return 0;
 }
 
+int send_queue_push_pipe(struct send_queue *queue, struct splice_pipe *pipe, size_t len)
+{
+	struct send_segment *segment;
+
+	if (!len)
+		return 0;
+	segment = segment_get(queue);
+	if (!segment)
+		return -ENOMEM;
+	splice_pipe_ref(pipe);
+	segment->pipe = pipe;
+	segment->bytes = str_make(NULL, len);
+	segment_append(queue, segment);
+	return 0;
+}
+
+static bool is_in_memory(const struct send_segment *segment)
+{
+	return !segment->file && !segment->pipe;
+}
+
 int send_queue_flush(struct send_queue *queue, struct stream *stream)
 {
 	struct send_segment *segment = queue->first;
@@ -208,7 +232,8 @@ int send_queue_flush(struct send_queue *queue, struct stream *stream)
 
 	if (!segment || queue->in_flight)
 		return 0;
-	for (; segment && !segment->file && count < STREAM_IOV_MAX && bytes < SEND_AT_ONCE_BYTES;
+	for (; segment && is_in_memory(segment) && count < STREAM_IOV_MAX &&
+	       bytes < SEND_AT_ONCE_BYTES;
 	     segment = segment->next) {
 		iov[count++] = (struct iovec){(void *)segment->bytes.ptr, segment->bytes.len};
 		bytes += segment->bytes.len;
@@ -216,6 +241,9 @@ int send_queue_flush(struct send_queue *queue, struct stream *stream)
 	if (segment && segment->file) {
 		ret = stream_send_file(stream, iov, count, segment->file->fd, segment->file_offset,
 				       segment->bytes.len);
+		count++;
+	} else if (segment && segment->pipe) {
+		ret = stream_send_pipe(stream, iov, count, segment->pipe, segment->bytes.len);
 		count++;
 	} else {
 		ret = stream_send(stream, iov, count);
@@ -230,7 +258,7 @@ static void segment_advance(struct send_queue *queue, struct send_segment *segme
 {
 	if (segment->file)
 		segment->file_offset += bytes;
-	else
+	else if (!segment->pipe)
 		segment->bytes.ptr += bytes;
 	segment->bytes.len -= bytes;
 	queue->bytes -= bytes;

@@ -5,7 +5,8 @@
  *                                 and the file's range behind them by sendfile
  *
  * A segment is a view with an optional recv_buf reference that keeps it alive, or up to
- * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), or a range of a file. Static
+ * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), or a range of a file, or bytes in
+ * a pipe. Static
  * segments must live until they are sent or the queue is cleared. The bound on one send keeps its
  * progress visible to timeouts: a reader slower than 64 KiB per idle timeout counts as stalled.
  * Segments come from a per-worker cache. Thread rule: the loop's thread.
@@ -13,6 +14,7 @@
 #ifndef SLUICE_IO_SEND_QUEUE_H
 #define SLUICE_IO_SEND_QUEUE_H
 
+#include "io/splice_pipe.h"
 #include "io/stream.h"
 
 #define SEND_INLINE_MAX	   32
@@ -56,6 +58,9 @@ void send_file_unref(struct send_file *file); /* NULL allowed */
 /* A range of a regular file; takes a reference. Ranges of no bytes are dropped. */
 int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint64_t offset,
 			 uint64_t len);
+
+/* Bytes that are in the pipe, behind those pushed before; takes a reference. */
+int send_queue_push_pipe(struct send_queue *queue, struct splice_pipe *pipe, size_t len);
 
 /* Starts a send unless one is under way or nothing is queued. 0 or a negative errno. */
 int send_queue_flush(struct send_queue *queue, struct stream *stream);

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
@@ -27,6 +28,7 @@ void stream_init(struct stream *stream, const struct stream_ops *ops)
 	stream->send_iov_first = 0;
 	stream->send_total = 0;
 	stream->send_file_turn = UINT64_MAX;
+	stream->send_pipe = stream->recv_pipe = NULL;
 }
 
 bool stream_is_open(const struct stream *stream)
@@ -120,6 +122,7 @@ void stream_recv_start(struct stream *stream, enum recv_mode mode)
 	if (!stream_is_open(stream) || stream->flags & STREAM_RECV_ENDED)
 		return;
 	stream->recv_mode = (uint8_t)mode;
+	stream->recv_pipe = NULL;
 	if (mode == RECV_OFF && stream->flags & STREAM_STARVED) {
 		list_remove(&stream->starved_link);
 		stream->flags &= ~(uint32_t)STREAM_STARVED;
@@ -130,6 +133,45 @@ void stream_recv_start(struct stream *stream, enum recv_mode mode)
 void stream_recv_stop(struct stream *stream)
 {
 	stream_recv_start(stream, RECV_OFF);
+}
+
+void stream_recv_pipe(struct stream *stream, struct splice_pipe *pipe, size_t bytes)
+{
+	assert(pipe->bytes == 0 && bytes > 0);
+	if (!stream_is_open(stream) || stream->flags & STREAM_RECV_ENDED)
+		return;
+	stream->recv_pipe = pipe;
+	stream->recv_pipe_bytes = MIN(bytes, pipe->size_bytes);
+	stream->recv_mode = RECV_PIPE;
+	stream_queue_work(stream);
+}
+
+int64_t stream_pipe_step(struct stream *stream)
+{
+	struct splice_pipe *pipe = stream->recv_pipe;
+	/*
+	 * A blocking socket does not block here: it was found readable, and splice(2) stops at what
+	 * there is. The flag is for the pipe.
+	 */
+	ssize_t moved = splice(stream->fd, NULL, pipe->in_fd, NULL, stream->recv_pipe_bytes,
+			       SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+
+	if (moved < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	pipe->bytes += (size_t)moved;
+	return moved;
+}
+
+void stream_deliver_piped(struct stream *stream, int64_t result)
+{
+	stream->recv_pipe = NULL;
+	if (result <= 0) {
+		stream_deliver_recv(stream, NULL, (int)result);
+		return;
+	}
+	stream->recv_mode = RECV_OFF;
+	stream->loop->told++;
+	stream->ops->on_piped(stream, (size_t)result);
 }
 
 static int send_check(const struct stream *stream, unsigned int count)
@@ -177,9 +219,25 @@ int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned in
 		result = -EINVAL;
 	if (result < 0)
 		return result;
+	stream->send_pipe = NULL;
 	stream->send_file_fd = file_fd;
 	stream->send_file_offset = offset;
 	stream->send_file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
+	send_start(stream, iov, count, STREAM_SEND_FILE);
+	return 0;
+}
+
+int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
+		     struct splice_pipe *pipe, size_t len)
+{
+	int result = send_check(stream, count);
+
+	if (result == 0 && (len == 0 || len > pipe->bytes))
+		result = -EINVAL;
+	if (result < 0)
+		return result;
+	stream->send_pipe = pipe;
+	stream->send_file_bytes = MIN(len, (size_t)STREAM_FILE_AT_ONCE);
 	send_start(stream, iov, count, STREAM_SEND_FILE);
 	return 0;
 }
@@ -196,9 +254,22 @@ bool stream_file_has_turn(struct stream *stream)
 	return true;
 }
 
-int64_t stream_file_step(struct stream *stream, bool *ret_full)
+static ssize_t send_file_part(struct stream *stream)
 {
 	off_t offset = (off_t)stream->send_file_offset;
+	ssize_t part;
+
+	if (!stream->send_pipe)
+		return sendfile(stream->fd, stream->send_file_fd, &offset, stream->send_file_bytes);
+	part = splice(stream->send_pipe->out_fd, NULL, stream->fd, NULL, stream->send_file_bytes,
+		      SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+	if (part > 0)
+		stream->send_pipe->bytes -= (size_t)part;
+	return part;
+}
+
+int64_t stream_file_step(struct stream *stream, bool *ret_full)
+{
 	int64_t sent = 0;
 	ssize_t part;
 
@@ -217,7 +288,7 @@ int64_t stream_file_step(struct stream *stream, bool *ret_full)
 			return part ? part : -EIO;
 		sent = part;
 	}
-	part = sendfile(stream->fd, stream->send_file_fd, &offset, stream->send_file_bytes);
+	part = send_file_part(stream);
 	if (part < 0 && errno == EINTR)
 		part = -EAGAIN;
 	else if (part < 0)
@@ -261,6 +332,7 @@ void stream_close(struct stream *stream)
 	stream->flags &= ~(uint32_t)(STREAM_OPEN | STREAM_STARVED | STREAM_SEND_ASKED);
 	stream->flags |= STREAM_CLOSING;
 	stream->recv_mode = RECV_OFF;
+	stream->recv_pipe = NULL;
 	list_remove(&stream->starved_link);
 	stream_queue_work(stream);
 }

@@ -30,6 +30,7 @@
 #define STREAM_IOV_MAX	    16
 #define STREAM_FILE_AT_ONCE (512u * 1024) /* of a file, per stream and turn */
 
+struct splice_pipe;
 struct stream;
 
 struct stream_ops {
@@ -43,9 +44,11 @@ struct stream_ops {
 	/* 0 or a negative errno. Unused for adopted sockets: may be NULL then. */
 	void (*on_connected)(struct stream *stream, int result);
 	void (*on_closed)(struct stream *stream);
+	/* So many bytes, at least one, went into the pipe. Unused without stream_recv_pipe(). */
+	void (*on_piped)(struct stream *stream, size_t bytes);
 };
 
-enum recv_mode { RECV_OFF, RECV_ONE, RECV_MANY };
+enum recv_mode { RECV_OFF, RECV_ONE, RECV_MANY, RECV_PIPE /* by stream_recv_pipe() only */ };
 
 struct stream {
 	const struct stream_ops *ops;
@@ -67,7 +70,10 @@ struct stream {
 	int send_file_fd; /* the range that follows the vector, see stream_send_file() */
 	uint64_t send_file_offset;
 	uint64_t send_file_bytes;
-	uint64_t send_file_turn; /* of the loop in which it was last worked on */
+	uint64_t send_file_turn;       /* of the loop in which it was last worked on */
+	struct splice_pipe *send_pipe; /* instead of a file: see stream_send_pipe() */
+	struct splice_pipe *recv_pipe; /* to be filled, see stream_recv_pipe() */
+	size_t recv_pipe_bytes;
 	struct sock_addr connect_addr;
 };
 
@@ -87,6 +93,14 @@ void stream_recv_start(struct stream *stream, enum recv_mode mode);
 void stream_recv_stop(struct stream *stream);
 
 /*
+ * Fills the empty pipe, once, with at most so many bytes, when there are some: on_piped(), or
+ * on_recv() for the end and for errors. Buffers that were on their way come by on_recv() before
+ * that: the owner then says anew how much is wanted. The pipe stays the owner's and must live until
+ * the callback, the next stream_recv_start(), or on_closed().
+ */
+void stream_recv_pipe(struct stream *stream, struct splice_pipe *pipe, size_t bytes);
+
+/*
  * Copies the vector, not the bytes. -EBUSY: one is under way. -EINVAL: count 0 or too many.
  * -ENOTCONN: not open or still connecting.
  */
@@ -104,6 +118,10 @@ static inline bool stream_is_sending(const struct stream *stream);
  */
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     int file_fd, uint64_t offset, uint64_t len);
+
+/* As stream_send_file(), with bytes that are in the pipe. */
+int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
+		     struct splice_pipe *pipe, size_t len);
 
 /* Half-close: the peer sees the end after what was sent. Not while a send is under way. */
 void stream_shutdown_send(struct stream *stream);

@@ -58,6 +58,12 @@ static int arm_recv(struct stream *stream)
 	if (!sqe)
 		return -EAGAIN;
 	set_nonblocking(stream, false);
+	if (stream->recv_mode == RECV_PIPE) {
+		io_uring_prep_poll_add(sqe, stream->fd, POLLIN);
+		mark_in_flight(stream, sqe, URING_RECV);
+		set_flags(stream, STREAM_RECV_ARMED | STREAM_RECV_POLL);
+		return 0;
+	}
 	/* Length 0: the whole of whatever buffer the kernel picks. */
 	if (stream->recv_mode == RECV_MANY) {
 		io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
@@ -74,7 +80,9 @@ static int arm_recv(struct stream *stream)
 
 static int reconcile_recv(struct stream *stream)
 {
+	bool polls = stream->flags & STREAM_RECV_POLL;
 	bool unwanted = stream->recv_mode == RECV_OFF ||
+			polls != (stream->recv_mode == RECV_PIPE) ||
 			(stream->recv_mode == RECV_ONE && stream->flags & STREAM_RECV_MULTI);
 
 	if (stream->flags & STREAM_RECV_ARMED) {
@@ -107,15 +115,27 @@ static void fail_recv(struct stream *stream, int result)
 	}
 }
 
+static void complete_recv_poll(struct stream *stream, int result)
+{
+	if (result == -ECANCELED || stream->recv_mode != RECV_PIPE)
+		return;
+	if (result >= 0)
+		result = (int)stream_pipe_step(stream);
+	if (result != -EAGAIN && result != -EINTR)
+		stream_deliver_piped(stream, result);
+}
+
 void uring_complete_recv(struct stream *stream, int result, uint32_t cqe_flags)
 {
+	bool polled = stream->flags & STREAM_RECV_POLL;
 	struct recv_buf *buf = NULL;
 
 	if (cqe_flags & IORING_CQE_F_BUFFER)
 		buf = recv_pool_take_from_ring(stream->loop->pool,
 					       cqe_flags >> IORING_CQE_BUFFER_SHIFT);
 	if (!(cqe_flags & IORING_CQE_F_MORE)) {
-		clear_flags(stream, STREAM_RECV_ARMED | STREAM_RECV_MULTI | STREAM_RECV_CANCEL);
+		clear_flags(stream, STREAM_RECV_ARMED | STREAM_RECV_MULTI | STREAM_RECV_CANCEL |
+					    STREAM_RECV_POLL);
 		stream->ops_in_flight--;
 		stream_queue_work(stream);
 	}
@@ -126,6 +146,10 @@ void uring_complete_recv(struct stream *stream, int result, uint32_t cqe_flags)
 	}
 	if (stream->flags & STREAM_CLOSING)
 		return;
+	if (polled) {
+		complete_recv_poll(stream, result);
+		return;
+	}
 	if (buf) {
 		recv_pool_hand_out(buf, (uint32_t)result);
 		stream_deliver_recv(stream, buf, result);
@@ -186,7 +210,8 @@ static int work_on_file(struct stream *stream)
 		return wait_for_room(stream);
 	if (!stream_file_has_turn(stream))
 		return 0;
-	set_nonblocking(stream, true);
+	if (!stream->send_pipe || !splice_pipes_are_nonblocking(&stream->loop->pipes))
+		set_nonblocking(stream, true);
 	result = stream_file_step(stream, &full);
 	if (result == -EAGAIN || (result > 0 && full))
 		clear_flags(stream, STREAM_WRITABLE);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "proto/http1/compact.h"
 #include "upstream/upstream_conn.h"
@@ -11,6 +12,8 @@
 #define INFORMATIONAL_MAX 16
 /* Bodies with more than this to come are received buffer by buffer, so that they can be held. */
 #define LARGE_BODY_BYTES (64u * 1024)
+/* Less than this is copied: a receive costs less than a poll and two splices. */
+#define PIPE_LEAST_BYTES (32u * 1024)
 
 const char *upstream_error_text(enum upstream_error error)
 {
@@ -245,13 +248,28 @@ size_t upstream_call_queued(const struct upstream_call *call)
 
 /* ---- receiving ---- */
 
+static bool conn_arm_pipe(struct upstream_conn *conn)
+{
+	const struct http1_body *body = &conn->body;
+
+	if (!conn->call->pipes || !conn->call->head_done || body->framing != HTTP_FRAMING_LENGTH ||
+	    body->left_bytes < PIPE_LEAST_BYTES)
+		return false;
+	if (!conn->pipe)
+		conn->pipe = splice_pipe_get(conn->pools->loop);
+	if (!conn->pipe || conn->pipe->bytes)
+		return false;
+	stream_recv_pipe(&conn->stream, conn->pipe, body->left_bytes);
+	return true;
+}
+
 static void conn_arm(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
 
 	if (call->paused)
 		stream_recv_stop(&conn->stream);
-	else if (conn->recv_one)
+	else if (conn->recv_one && !conn_arm_pipe(conn))
 		stream_recv_start(&conn->stream, RECV_ONE);
 }
 
@@ -268,8 +286,14 @@ void upstream_call_resume(struct upstream_call *call)
 {
 	if (!call->conn || !call->paused)
 		return;
+	/* The next sending brings us here again. */
+	if (call->conn->pipe && call->conn->pipe->bytes)
+		return;
 	call->paused = false;
-	stream_recv_start(&call->conn->stream, call->conn->recv_one ? RECV_ONE : RECV_MANY);
+	if (call->conn->recv_one)
+		conn_arm(call->conn);
+	else
+		stream_recv_start(&call->conn->stream, RECV_MANY);
 	conn_restart_timer(call->conn);
 }
 
@@ -305,11 +329,16 @@ static void call_finish(struct upstream_conn *conn)
 		keep = false;
 	}
 	http1_body_done(&conn->body);
+	splice_pipe_unref(TAKE_PTR(conn->pipe));
+	conn->expects_large = call->pipes && conn->body.framing == HTTP_FRAMING_LENGTH &&
+			      conn->body.data_bytes > LARGE_BODY_BYTES;
 	call_detach(conn);
 	if (keep && upstream_pools_keep_idle(conn)) {
+		/* Single receives leave the next large body in the socket, for the pipe. */
 		if (conn->recv_one)
-			stream_recv_start(&conn->stream, RECV_MANY);
-		conn->recv_one = false;
+			stream_recv_start(&conn->stream,
+					  conn->expects_large ? RECV_ONE : RECV_MANY);
+		conn->recv_one = conn->expects_large;
 		conn->used = true;
 		timer_start(conn->pools->loop, &conn->timer, conn->idle_timeout_ms);
 	} else {
@@ -564,6 +593,33 @@ static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
 	else
 		upstream_conn_close(conn); /* nobody asked for these bytes */
 	recv_buf_unref(buf);
+	if (conn->call && !conn->call->head_done)
+		conn_arm(conn); /* a head in pieces, or an interim answer */
+}
+
+static void on_piped(struct stream *stream, size_t bytes)
+{
+	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
+	struct upstream_call *call = conn->call;
+	bool done;
+
+	if (!call) {
+		upstream_conn_close(conn);
+		return;
+	}
+	done = http1_body_skip(&conn->body, bytes);
+	call->ops->on_pipe(call, conn->pipe, bytes);
+	if (conn->call != call)
+		return;
+	if (done) {
+		call_finish(conn);
+		return;
+	}
+	call->ops->on_batch(call);
+	if (conn->call != call)
+		return;
+	conn_arm(conn);
+	conn_restart_timer(conn);
 }
 
 static void on_connected(struct stream *stream, int result)
@@ -594,6 +650,7 @@ static void on_closed(struct stream *stream)
 
 static const struct stream_ops conn_ops = {
 	.on_recv = on_recv,
+	.on_piped = on_piped,
 	.on_sent = on_sent,
 	.on_connected = on_connected,
 	.on_closed = on_closed,

@@ -51,6 +51,8 @@ struct upstream_call_ops {
 	void (*on_head)(struct upstream_call *call, const struct http_head *head);
 	/* The view lies in buf; take a reference to keep it. */
 	void (*on_data)(struct upstream_call *call, struct str data, struct recv_buf *buf);
+	/* So many bytes of the body are in the pipe, behind what it held; only with `pipes`. */
+	void (*on_pipe)(struct upstream_call *call, struct splice_pipe *pipe, size_t len);
 	/* The response is complete; trailers live in call->arena. The call is over. */
 	void (*on_end)(struct upstream_call *call, const struct http_field *trailers,
 		       unsigned int trailer_count);
@@ -72,6 +74,7 @@ struct upstream_call {
 	enum http_framing framing; /* of the request body: NONE, LENGTH or CHUNKED */
 	enum http_method method_id;
 	uint64_t response_timeout_ms; /* 0: the upstream's */
+	bool pipes;		      /* large bodies may come by on_pipe() */
 
 	/* Own. */
 	struct upstream_conn *conn; /* NULL when the call is over */

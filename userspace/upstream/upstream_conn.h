@@ -41,6 +41,8 @@ struct upstream_conn {
 	struct buf partial; /* response head that is not complete yet */
 	size_t scan;	    /* of http1_find_head_end in partial */
 	struct http1_body body;
+	struct splice_pipe *pipe; /* one reference, while a body goes through it */
+	bool expects_large;	  /* the last body was: the next head is received alone */
 	uint64_t idle_timeout_ms;
 };
 

@@ -227,6 +227,7 @@ struct upstream_conn *upstream_conn_get(struct upstream_pools *pools, struct end
 	registry_ref(&endpoint->entry);
 	conn->state = UPSTREAM_CONN_CONNECTING;
 	conn->keep_alive = conn->recv_one = conn->send_failed = conn->used = false;
+	conn->expects_large = false;
 	conn->scan = 0;
 	conn->body = (struct http1_body){0};
 	pools->conn_count++;
@@ -241,6 +242,7 @@ void upstream_conn_put(struct upstream_conn *conn)
 	timer_stop(&conn->timer);
 	send_queue_clear(&conn->queue);
 	http1_body_done(&conn->body);
+	splice_pipe_unref(TAKE_PTR(conn->pipe));
 	count_connections(conn, -1, 0);
 	endpoint_unref(TAKE_PTR(conn->endpoint));
 	pools->conn_count--;

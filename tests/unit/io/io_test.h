@@ -134,12 +134,15 @@ struct peer {
 	int end_result;
 	unsigned int sent_calls;
 	int64_t sent_result;
+	unsigned int piped_calls;
+	size_t piped_bytes; /* of the last call */
 	unsigned int connected_calls;
 	int connected_result;
 	unsigned int closed_calls;
 	/* Called at the end of the callback, when set. */
 	void (*then_recv)(struct peer *peer, struct recv_buf *buf, int result);
 	void (*then_sent)(struct peer *peer);
+	void (*then_piped)(struct peer *peer);
 	void (*then_connected)(struct peer *peer);
 	void (*then_closed)(struct peer *peer);
 	void *arg;
@@ -197,6 +200,18 @@ static inline void peer_on_sent(struct stream *stream, int64_t result)
 		peer->then_sent(peer);
 }
 
+static inline void peer_on_piped(struct stream *stream, size_t bytes)
+{
+	struct peer *peer = peer_of(stream);
+
+	assert_int_equal(peer->closed_calls, 0);
+	assert_true(bytes > 0);
+	peer->piped_calls++;
+	peer->piped_bytes = bytes;
+	if (peer->then_piped)
+		peer->then_piped(peer);
+}
+
 static inline void peer_on_connected(struct stream *stream, int result)
 {
 	struct peer *peer = peer_of(stream);
@@ -222,6 +237,7 @@ static inline void peer_on_closed(struct stream *stream)
 static const struct stream_ops peer_ops = {
 	.on_recv = peer_on_recv,
 	.on_sent = peer_on_sent,
+	.on_piped = peer_on_piped,
 	.on_connected = peer_on_connected,
 	.on_closed = peer_on_closed,
 };

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "proto/http1/gate.h"
 #include "proto/http_bytes.h"
 
@@ -328,6 +330,16 @@ int http1_body_eof(struct http1_body *body)
 
 bool http1_body_is_done(const struct http1_body *body)
 {
+	return body->state == BODY_OVER;
+}
+
+bool http1_body_skip(struct http1_body *body, uint64_t bytes)
+{
+	assert(body->state == BODY_LENGTH && bytes <= body->left_bytes);
+	body->left_bytes -= bytes;
+	body->data_bytes += bytes;
+	if (body->left_bytes == 0)
+		body->state = BODY_OVER;
 	return body->state == BODY_OVER;
 }
 

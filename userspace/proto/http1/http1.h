@@ -124,6 +124,8 @@ int http1_body_feed(struct http1_body *body, struct str input, size_t *ret_consu
 /* The peer closed: HTTP1_BODY_DONE when that is the end (UNTIL_CLOSE), else -HTTP1_E_TRUNCATED. */
 int http1_body_eof(struct http1_body *body);
 bool http1_body_is_done(const struct http1_body *body);
+/* So many bytes of a LENGTH body, at most left_bytes, went another way. True: it is done. */
+bool http1_body_skip(struct http1_body *body, uint64_t bytes);
 /*
  * After DONE: the trailer fields that passed the gate; forwarding filters them further by
  * http_field_allowed_in_trailer(). Views into body->trailer.
