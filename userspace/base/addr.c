@@ -27,6 +27,17 @@ int ip_addr_parse(struct str text, struct ip_addr *ret_addr)
 	return 0;
 }
 
+void ip_addr_unmap(struct ip_addr *addr)
+{
+	static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (addr->family != AF_INET6 || memcmp(addr->bytes, mapped, sizeof(mapped)))
+		return;
+	addr->family = AF_INET;
+	memcpy(addr->bytes, addr->bytes + 12, 4);
+	memset(addr->bytes + 4, 0, 12);
+}
+
 /* Clears the bits after the first `bits`; true when one of them was set. */
 static bool clear_host_bits(struct ip_addr *addr, unsigned int bits)
 {
@@ -81,10 +92,31 @@ bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *ad
 	return !memcmp(network.bytes, prefix->addr.bytes, sizeof(network.bytes));
 }
 
+/* Once a request: inet_ntop() takes several times as long. */
+static void format_ipv4(const uint8_t bytes[4], char *out)
+{
+	for (unsigned int i = 0; i < 4; i++) {
+		unsigned int byte = bytes[i];
+
+		if (i)
+			*out++ = '.';
+		if (byte >= 100)
+			*out++ = (char)('0' + byte / 100);
+		if (byte >= 10)
+			*out++ = (char)('0' + byte / 10 % 10);
+		*out++ = (char)('0' + byte % 10);
+	}
+	*out = '\0';
+}
+
 const char *ip_addr_format(const struct ip_addr *addr, char *buf, size_t buf_len)
 {
 	if (!buf_len)
 		return buf;
+	if (addr->family == AF_INET && buf_len >= INET_ADDRSTRLEN) {
+		format_ipv4(addr->bytes, buf);
+		return buf;
+	}
 	if (!addr->family)
 		(void)snprintf(buf, buf_len, "none");
 	else if (!inet_ntop(addr->family, addr->bytes, buf, (socklen_t)buf_len))

@@ -43,6 +43,8 @@ struct sock_addr {
 int ip_addr_parse(struct str text, struct ip_addr *ret_addr);
 /* A bare address is a /32 or /128. With host bits set: -EINVAL. */
 int ip_prefix_parse(struct str text, struct ip_prefix *ret_prefix, struct error *err);
+/* "::ffff:192.0.2.1" becomes 192.0.2.1; any other address stays. */
+void ip_addr_unmap(struct ip_addr *addr);
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *addr);
 const char *ip_addr_format(const struct ip_addr *addr, char *buf, size_t buf_len);
 /* Always with its length: "192.0.2.1/32". */

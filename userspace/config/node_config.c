@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <sys/un.h>
 
+#include "conf/names.h"
 #include "config/config.h"
 
-#define VALUE_MAX 96
+#define VALUE_MAX	    96
+#define TRUSTED_PROXIES_MAX 256 /* each is compared for each request */
 
 static const struct field_name engine_names[] = {
 	{.name = "auto", .value = IO_ENGINE_AUTO},
@@ -113,6 +115,58 @@ static void socket_print(struct conf_writer *writer, const char *key, const void
 	conf_write_str(writer, key, ((const struct node_conf *)target)->admin_socket);
 }
 
+static int trusted_proxies_read(const struct field_context *context, const struct conf_node *node,
+				void *target)
+{
+	struct trusted_proxies *trusted = &((struct node_conf *)target)->trusted_proxies;
+	char what[VALUE_MAX], value[VALUE_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: trusted_proxies", context->what);
+	if (list_check(context, node, what))
+		return -EINVAL;
+	if (node->count > TRUSTED_PROXIES_MAX) {
+		conf_error(context->errors, node, "%s: at most %d prefixes, has %u", what,
+			   TRUSTED_PROXIES_MAX, node->count);
+		return -EINVAL;
+	}
+	trusted->prefixes = arena_new_array(context->arena, struct ip_prefix, node->count);
+	if (!trusted->prefixes)
+		return field_no_memory(context, node);
+	conf_for_each (item, node) {
+		struct error err = {0};
+
+		if (item->refused) {
+			result = -EINVAL;
+		} else if (item->type != CONF_SCALAR || conf_is_null(item)) {
+			conf_error(context->errors, item,
+				   "%s: expected an address or a prefix, got %s", what,
+				   conf_describe(item, value, sizeof(value)));
+			result = -EINVAL;
+		} else if (ip_prefix_parse(item->value, &trusted->prefixes[trusted->count], &err)) {
+			conf_error(context->errors, item, "%s: %s", what, err.text);
+			result = -EINVAL;
+		} else {
+			trusted->count++;
+		}
+	}
+	return result;
+}
+
+static void trusted_proxies_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct trusted_proxies *trusted =
+		&((const struct node_conf *)target)->trusted_proxies;
+	char text[ADDR_TEXT_MAX];
+
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < trusted->count; i++)
+		conf_write_str(
+			writer, NULL,
+			str_from_cstr(ip_prefix_format(&trusted->prefixes[i], text, sizeof(text))));
+	conf_write_close(writer);
+}
+
 static const struct field admin_fields[] = {
 	{.key = "socket",
 	 .kind = FIELD_CUSTOM,
@@ -185,7 +239,10 @@ static const struct field node_fields[] = {
 	{.key = "dashboard", .kind = FIELD_NOT_YET},
 	{.key = "access_log", .kind = FIELD_NOT_YET},
 	{.key = "tracing", .kind = FIELD_NOT_YET},
-	{.key = "trusted_proxies", .kind = FIELD_NOT_YET},
+	{.key = "trusted_proxies",
+	 .kind = FIELD_CUSTOM,
+	 .read = trusted_proxies_read,
+	 .print = trusted_proxies_print},
 };
 
 /* The environment wins, so that one configuration can be run under both engines. */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "http/forwarding.h"
 #include "http/local_answer.h"
 #include "http/policy.h"
 #include "http/request_target.h"
@@ -42,6 +43,7 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 	exchange->connection = connection;
 	exchange->peer = exchange->client = *peer;
 	exchange->host = exchange->query = STR("");
+	exchange->public_scheme = STR("http");
 	exchange->begin_ns = loop_now_ns(worker->loop);
 	timer_init(&exchange->age_timer, on_age_timer);
 	worker_add(&worker->exchanges_open, 1);
@@ -91,6 +93,7 @@ void exchange_start(struct exchange *exchange)
 	uint16_t status;
 
 	worker_count(exchange->worker, HTTP_COUNTER_REQUESTS);
+	forwarding_identify(exchange);
 	if (listener->request_timeout_ms)
 		timer_start(exchange->worker->loop, &exchange->age_timer,
 			    listener->request_timeout_ms);

@@ -95,8 +95,11 @@ struct exchange {
 	void *connection;		      /* the downstream's */
 	const struct exchange_action *action; /* NULL: none is running */
 	const struct route *route;
-	struct ip_addr peer;   /* of the TCP connection */
-	struct ip_addr client; /* peer, or whom trusted proxies name */
+	struct ip_addr peer;	   /* of the TCP connection */
+	struct ip_addr client;	   /* peer, or whom trusted proxies name */
+	bool peer_trusted;	   /* it is one of node.trusted_proxies */
+	struct str public_scheme;  /* by which the client came, as far as we know */
+	struct str forwarded_host; /* authority that a trusted peer names; ptr NULL: none */
 
 	struct http_head request;
 	struct str host;     /* lower-case, without port; "" when there was none */

@@ -1,10 +1,11 @@
 #include "http/proxy.h"
 
 #include "http/exchange.h"
+#include "http/forwarding.h"
 #include "http/worker_internal.h"
 
 /* Room for the fields we add, without their variable parts. */
-#define HEAD_EXTRA_BYTES 512
+#define HEAD_EXTRA_BYTES (256 + FORWARDING_BYTES)
 
 static struct exchange *call_exchange(struct upstream_call *call)
 {
@@ -13,13 +14,12 @@ static struct exchange *call_exchange(struct upstream_call *call)
 
 /* ---- the request ---- */
 
-static bool request_field_passes(const struct http_head *head, const struct http_field *field,
+static bool request_field_passes(const struct exchange *exchange, const struct http_field *field,
 				 bool check_connection)
 {
-	unsigned int kinds = http_field_kinds(field->id);
-
 	/* Hop-by-hop goes (RFC 9110 7.6.1), what we write ourselves too. */
-	if (kinds & (HTTP_FIELD_HOP | HTTP_FIELD_FORWARD))
+	if ((http_field_kinds(field->id) & HTTP_FIELD_HOP) ||
+	    !forwarding_field_passes(exchange, field))
 		return false;
 	switch (field->id) {
 	case HTTP_FIELD_HOST:
@@ -27,7 +27,8 @@ static bool request_field_passes(const struct http_head *head, const struct http
 	case HTTP_FIELD_EXPECT:
 		return false;
 	default:
-		return !check_connection || !http_head_connection_lists(head, field->name);
+		return !check_connection ||
+		       !http_head_connection_lists(&exchange->request, field->name);
 	}
 }
 
@@ -55,18 +56,6 @@ static void write_target(struct http1_writer *writer, const struct exchange *exc
 	http1_write_bytes(writer, STR(" HTTP/1.1\r\n"));
 }
 
-static void write_forwarding(struct http1_writer *writer, const struct exchange *exchange)
-{
-	char peer[ADDR_TEXT_MAX];
-
-	http1_write_field(writer, STR("X-Forwarded-For"),
-			  str_from_cstr(ip_addr_format(&exchange->peer, peer, sizeof(peer))));
-	http1_write_field(writer, STR("X-Forwarded-Proto"), STR("http"));
-	if (exchange->request.host.len)
-		http1_write_field(writer, STR("X-Forwarded-Host"), exchange->request.host);
-	http1_write_field(writer, STR("Via"), STR("1.1 sluice"));
-}
-
 /* 0 with the head in the arena, or the status to answer. */
 static uint16_t write_request_head(struct exchange *exchange, struct str *ret_head)
 {
@@ -86,7 +75,7 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 
-		if (request_field_passes(request, field, check_connection))
+		if (request_field_passes(exchange, field, check_connection))
 			http1_write_field(&writer, field->name, field->value);
 	}
 	if (request->framing == HTTP_FRAMING_CHUNKED)
@@ -97,7 +86,7 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 		http1_write_field(&writer, STR("Expect"), STR("100-continue"));
 	if (exchange->route->proxy.trailers)
 		http1_write_bytes(&writer, STR("TE: trailers\r\nConnection: TE\r\n"));
-	write_forwarding(&writer, exchange);
+	forwarding_write(exchange, &writer);
 	http1_write_end(&writer);
 	if (writer.invalid)
 		return 400;

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "http/forwarding.h"
 #include "http/listener.h"
 #include "http/policy.h"
 #include "http/route.h"
@@ -32,6 +33,7 @@ struct node_conf {
 	int log_level;	/* enum log_level; may change by reload */
 	int log_format; /* enum log_format; may change by reload */
 	uint64_t drain_ms;
+	struct trusted_proxies trusted_proxies; /* may change by reload */
 };
 
 /* An element of allow or deny as it is written, for the effective configuration. */

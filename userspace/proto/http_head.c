@@ -31,11 +31,28 @@ static unsigned int field_hash(struct str name)
 	return ((unsigned int)name.len * 37 + first * 5 + middle * 17 + last) % FIELD_SLOTS;
 }
 
+/* Of which reserved names with a '-' begin, a bit each. */
+static uint32_t folding_letters;
+
+static uint32_t first_letter(struct str name)
+{
+	return name.len ? 1u << ((unsigned char)name.ptr[0] & 31) : 0;
+}
+
+static char fold(char byte)
+{
+	return byte == '_' || byte == '.' ? '-' : ascii_lower(byte);
+}
+
 __attribute__((constructor)) static void field_slots_fill(void)
 {
 	for (unsigned int id = 1; id < HTTP_FIELD_COUNT; id++) {
 		unsigned int slot = field_hash(fields[id].name);
 
+		if ((fields[id].kinds &
+		     (HTTP_FIELD_HOP | HTTP_FIELD_FRAMING | HTTP_FIELD_FORWARD)) &&
+		    str_find_byte(fields[id].name, '-') >= 0)
+			folding_letters |= first_letter(fields[id].name);
 		while (field_slots[slot])
 			slot = (slot + 1) % FIELD_SLOTS;
 		field_slots[slot] = (uint8_t)id;
@@ -66,10 +83,7 @@ unsigned int http_field_kinds(enum http_field_id id)
 	return (unsigned int)id < HTTP_FIELD_COUNT ? fields[id].kinds : 0;
 }
 
-/*
- * Is it the name of a field that proxies or applications read after folding '_' and '.' to '-'?
- * CGI-like applications see no difference between them (HARDENING 20).
- */
+/* CGI-like applications see no difference between '_', '.' and '-' (HARDENING 20). */
 static enum http_field_id lookup_folded(struct str name)
 {
 	char folded[32];
@@ -77,15 +91,34 @@ static enum http_field_id lookup_folded(struct str name)
 	if (name.len > sizeof(folded))
 		return HTTP_FIELD_OTHER;
 	for (size_t i = 0; i < name.len; i++)
-		folded[i] = name.ptr[i] == '_' || name.ptr[i] == '.' ? '-' : name.ptr[i];
+		folded[i] = fold(name.ptr[i]);
 	return http_field_lookup(str_make(folded, name.len));
+}
+
+bool http_name_is_reserved(struct str name)
+{
+	static const struct str prefix = {"x-forwarded", 11};
+
+	/* Most names go no further. */
+	if (!(folding_letters & first_letter(name)))
+		return false;
+	if (name.len >= prefix.len) {
+		size_t i = 0;
+
+		while (i < prefix.len && fold(name.ptr[i]) == prefix.ptr[i])
+			i++;
+		if (i == prefix.len)
+			return true;
+	}
+	return http_field_kinds(lookup_folded(name)) &
+	       (HTTP_FIELD_HOP | HTTP_FIELD_FRAMING | HTTP_FIELD_FORWARD);
 }
 
 bool http_field_allowed_in_trailer(const struct http_field *field)
 {
-	enum http_field_id id = field->id ? field->id : lookup_folded(field->name);
-
-	return !http_field_kinds(id);
+	if (field->id)
+		return !http_field_kinds(field->id);
+	return !http_name_is_reserved(field->name) && !http_field_kinds(lookup_folded(field->name));
 }
 
 bool http_name_is_valid(struct str name)

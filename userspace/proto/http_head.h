@@ -51,7 +51,14 @@
 	X(X_FORWARDED_HOST, "x-forwarded-host", HTTP_FIELD_FORWARD)                                \
 	X(X_FORWARDED_PORT, "x-forwarded-port", HTTP_FIELD_FORWARD)                                \
 	X(X_REAL_IP, "x-real-ip", HTTP_FIELD_FORWARD)                                              \
-	X(VIA, "via", 0)                                                                           \
+	X(X_CLIENT_IP, "x-client-ip", HTTP_FIELD_FORWARD)                                          \
+	X(X_CLUSTER_CLIENT_IP, "x-cluster-client-ip", HTTP_FIELD_FORWARD)                          \
+	X(TRUE_CLIENT_IP, "true-client-ip", HTTP_FIELD_FORWARD)                                    \
+	X(CF_CONNECTING_IP, "cf-connecting-ip", HTTP_FIELD_FORWARD)                                \
+	X(X_ORIGINAL_URL, "x-original-url", HTTP_FIELD_FORWARD) /* some frameworks route by it */  \
+	X(X_REWRITE_URL, "x-rewrite-url", HTTP_FIELD_FORWARD)                                      \
+	X(PROXY, "proxy", HTTP_FIELD_HOP) /* CGI makes HTTP_PROXY of it */                         \
+	X(VIA, "via", HTTP_FIELD_FORWARD)                                                          \
 	X(DATE, "date", 0)                                                                         \
 	X(SERVER, "server", 0)                                                                     \
 	X(LOCATION, "location", 0)                                                                 \
@@ -76,6 +83,12 @@ struct http_field {
 enum http_field_id http_field_lookup(struct str name);
 struct str http_field_name(enum http_field_id id);
 unsigned int http_field_kinds(enum http_field_id id);
+/*
+ * Would an application that folds '_' and '.' to '-' take it for a field of the first, second or
+ * fourth kind (HARDENING 20), or does it begin like X-Forwarded? For names whose id is
+ * HTTP_FIELD_OTHER.
+ */
+bool http_name_is_reserved(struct str name);
 /* May this field stand in a trailer section that we forward? (HARDENING 5) */
 bool http_field_allowed_in_trailer(const struct http_field *field);
 /* RFC 9110 5.6.2 token; RFC 9110 5.5 field value without CR, LF, NUL and other controls. */

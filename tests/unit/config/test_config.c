@@ -62,7 +62,8 @@ static void test_every_key_of_node_is_read(void **state)
 				       "  io: epoll\n"
 				       "  memory_limit: 64MiB\n"
 				       "  log: { level: debug, format: text }\n"
-				       "  drain: 5s\n");
+				       "  drain: 5s\n"
+				       "  trusted_proxies: [ 10.0.0.0/8, 2001:db8::1 ]\n");
 	node = &loaded.snapshot->node;
 	assert_int_equal(node->workers, 7);
 	assert_int_equal(config_worker_count(loaded.snapshot), 7);
@@ -75,6 +76,9 @@ static void test_every_key_of_node_is_read(void **state)
 	assert_int_equal(node->log_level, LOG_LEVEL_DEBUG);
 	assert_int_equal(node->log_format, LOG_FORMAT_TEXT);
 	assert_int_equal(node->drain_ms, 5000);
+	assert_int_equal(node->trusted_proxies.count, 2);
+	assert_prefix(&node->trusted_proxies.prefixes[0], "10.0.0.0/8");
+	assert_prefix(&node->trusted_proxies.prefixes[1], "2001:db8::1/128");
 	loaded_done(&loaded);
 }
 

@@ -79,12 +79,21 @@ static void test_node_errors(void **state)
 		{CONFIG_HEAD "node:\n  drain: 2d\n",
 		 "sluice.yaml:3:10: node: drain: must be 0s to 1d, got '2d'\n"},
 		{CONFIG_HEAD "node:\n  metrics: 127.0.0.1:9464\n  dashboard: 127.0.0.1:9465\n"
-			     "  access_log: {}\n  tracing: {}\n  trusted_proxies: []\n",
+			     "  access_log: {}\n  tracing: {}\n",
 		 "sluice.yaml:3:3: node: 'metrics' is not supported yet\n"
 		 "sluice.yaml:4:3: node: 'dashboard' is not supported yet\n"
 		 "sluice.yaml:5:3: node: 'access_log' is not supported yet\n"
-		 "sluice.yaml:6:3: node: 'tracing' is not supported yet\n"
-		 "sluice.yaml:7:3: node: 'trusted_proxies' is not supported yet\n"},
+		 "sluice.yaml:6:3: node: 'tracing' is not supported yet\n"},
+		{CONFIG_HEAD "node:\n  trusted_proxies:\n    - 10.0.0.1/8\n    - cdn.example\n"
+			     "    - [ 1 ]\n    - 10.0.0.0/8\n",
+		 "sluice.yaml:4:7: node: trusted_proxies: '10.0.0.1/8' has host bits set; did you "
+		 "mean '10.0.0.0/8'?\n"
+		 "sluice.yaml:5:7: node: trusted_proxies: 'cdn.example' is not an address or a "
+		 "prefix\n"
+		 "sluice.yaml:6:7: node: trusted_proxies: expected an address or a prefix, got a "
+		 "list\n"},
+		{CONFIG_HEAD "node:\n  trusted_proxies: 10.0.0.1\n",
+		 "sluice.yaml:3:20: node: trusted_proxies: expected a list, got '10.0.0.1'\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));

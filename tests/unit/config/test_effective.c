@@ -35,6 +35,7 @@ static void test_empty_configuration_prints_every_default(void **state)
 				      "    level: info\n"
 				      "    format: json\n"
 				      "  drain: 30s\n"
+				      "  trusted_proxies: []\n"
 				      "dataplane:\n"
 				      "  interfaces: []\n"
 				      "  allow: []\n"
@@ -111,7 +112,8 @@ static void test_effective_configuration_loads_to_itself(void **state)
 	config_write_file("deny list.txt", "198.51.100.0/24\n");
 	check_fixpoint(
 		CONFIG_HEAD
-		"node: { workers: 3, user: nobody, io: epoll, drain: 1500ms, memory_limit: "
+		"node: { workers: 3, user: nobody, trusted_proxies: [ 10.0.0.0/8, \"::1\" ], io: "
+		"epoll, drain: 1500ms, memory_limit: "
 		"100000000 }\n"
 		"dataplane:\n"
 		"  interfaces: [ { name: eth0, xdp: \"off\" }, { name: \"1\" } ]\n"

@@ -90,6 +90,10 @@ static void test_h05_framing_routing_auth_and_cookie_fields_are_no_trailers(void
 		{"Content_Length", false},
 		{"x.forwarded.for", false},
 		{"X_Real-IP", false},
+		{"X-Forwarded-New", false},
+		{"x_forwarded_new", false},
+		{"Set_Cookie", false},
+		{"Via", false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -99,6 +103,48 @@ static void test_h05_framing_routing_auth_and_cookie_fields_are_no_trailers(void
 		assert_row(rows[i].name,
 			   http_field_allowed_in_trailer(&field) == rows[i].is_allowed);
 	}
+}
+
+static void test_h20_reserved_names_are_found_in_every_spelling(void **state)
+{
+	static const struct {
+		const char *name;
+		bool is_reserved;
+	} rows[] = {
+		{"X_Forwarded_For", true},
+		{"x.forwarded.for", true},
+		{"X-Forwarded.Proto", true},
+		{"X-Forwarded", true},
+		{"x_forwarded", true},
+		{"X-Forwarded-New", true},
+		{"X-ForwardedFor", true},
+		{"x.real_ip", true},
+		{"X_REAL_IP", true},
+		{"Content_Length", true},
+		{"transfer.encoding", true},
+		{"Proxy_Connection", true},
+		{"Keep_Alive", true},
+		{"MAX_FORWARDS", true},
+		{"HTTP2_Settings", true},
+		{"CF_Connecting_IP", true},
+		{"true_client_ip", true},
+		{"", false},
+		{"x", false},
+		{"X-Forward", false},
+		{"X-Real", false},
+		{"X_Real_IPs", false},
+		{"User_Agent", false},
+		{"Set_Cookie", false},
+		{"Accept", false},
+		{"x-request-id", false},
+		{"Content_Lengths", false},
+		{"_", false},
+		{"content-disposition", false},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		assert_row(rows[i].name, http_name_is_reserved(str_from_cstr(rows[i].name)) ==
+						 rows[i].is_reserved);
 }
 
 static void test_kinds_belong_to_their_field(void **state)
@@ -211,6 +257,7 @@ int main(void)
 		cmocka_unit_test(test_names_that_are_not_in_the_table_are_other),
 		cmocka_unit_test(test_one_changed_byte_makes_a_name_unknown),
 		cmocka_unit_test(test_h05_framing_routing_auth_and_cookie_fields_are_no_trailers),
+		cmocka_unit_test(test_h20_reserved_names_are_found_in_every_spelling),
 		cmocka_unit_test(test_kinds_belong_to_their_field),
 		cmocka_unit_test(test_methods_are_known_by_their_exact_case),
 		cmocka_unit_test(test_name_bytes_are_the_token_bytes_of_rfc_9110),

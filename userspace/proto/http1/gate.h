@@ -37,15 +37,6 @@ int http1_gate_status_line(struct http1_gate *gate, struct http_head *head);
 /* All field lines and the empty line, which must be the last bytes. */
 int http1_gate_fields(struct http1_gate *gate);
 
-/* uri-host [ ":" port ] of Host and of absolute and authority forms, or an RFC 3986 authority. */
-struct http1_authority {
-	struct str host; /* with the brackets of an IPv6 address */
-	bool has_port;
-	uint16_t port;
-};
-/* False when malformed: userinfo, no host, a bad port or percent-encoding, not an address in []. */
-bool http1_authority_parse(struct str text, struct http1_authority *ret_authority);
-
 /*
  * Checks the target's form against the method (RFC 9112 3.2) and the authority in it against Host.
  */

@@ -94,6 +94,15 @@ int http1_parse_response(struct str head, const struct http1_limits *limits,
 			 enum http_method request_method, struct arena *arena,
 			 struct http_head *ret_head);
 
+/* uri-host [ ":" port ] of Host and of absolute and authority forms, or an RFC 3986 authority. */
+struct http1_authority {
+	struct str host; /* with the brackets of an IPv6 address */
+	bool has_port;
+	uint16_t port;
+};
+/* False when malformed: userinfo, no host, a bad port, a byte no name has, no address in []. */
+bool http1_authority_parse(struct str text, struct http1_authority *ret_authority);
+
 /* ---- bodies ---- */
 
 enum http1_body_event {
