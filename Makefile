@@ -71,7 +71,7 @@ endif
 BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE $(WARNINGS) $(INCLUDES) $(PACKAGE_CFLAGS)
 ALL_CFLAGS := $(BASE_CFLAGS) $(HARDEN_CFLAGS) $(VARIANT_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := $(HARDEN_LDFLAGS) $(VARIANT_LDFLAGS) $(LDFLAGS)
-ALL_LIBS := $(PACKAGE_LIBS) -lpthread
+ALL_LIBS := $(PACKAGE_LIBS) -lpthread -lm
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -fno-omit-frame-pointer -DSLUICE_FUZZ=1
 BPF_CFLAGS := -target bpf -std=gnu11 -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter \
 	-D__TARGET_ARCH_x86 -I. -Iinclude -Ibpf \

@@ -26,6 +26,47 @@ static int cell_path(const json_t *row, struct buf *out)
 	return error ? error : output_member(out, row, "path.value", OUTPUT_TEXT, "", "");
 }
 
+/* "cart 95, cart-grpc 5" */
+static int append_shares(const json_t *row, struct buf *out, const char *before)
+{
+	const json_t *split = json_object_get(row, "split");
+	size_t index;
+	json_t *variant;
+	int error = 0;
+
+	json_array_foreach((json_t *)split, index, variant)
+	{
+		error = output_member(out, variant, "upstream", OUTPUT_TEXT, index ? ", " : before,
+				      "");
+		if (!error)
+			error = output_member(out, variant, "weight", OUTPUT_TEXT, " ", "");
+		if (error)
+			break;
+	}
+	return error;
+}
+
+/* "cart 119,000, cart-grpc 6,000" */
+static int cell_variants(const json_t *row, struct buf *out)
+{
+	const json_t *split = json_object_get(row, "split");
+	size_t index;
+	json_t *variant;
+	int error = 0;
+
+	json_array_foreach((json_t *)split, index, variant)
+	{
+		error = output_member(out, variant, "upstream", OUTPUT_TEXT, index ? "; " : "", "");
+		if (!error)
+			error = output_member(out, variant, "requests", OUTPUT_COUNT, " ", "");
+		if (!error && json_is_true(json_object_get(variant, "conditional")))
+			error = buf_append(out, STR(" ('when' included)"));
+		if (error)
+			break;
+	}
+	return error;
+}
+
 static int cell_action(const json_t *row, struct buf *out)
 {
 	static const struct {
@@ -44,7 +85,7 @@ static int cell_action(const json_t *row, struct buf *out)
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts) && !error; i++)
 		error = output_member(out, row, parts[i].path, OUTPUT_TEXT, parts[i].before, "");
-	return error;
+	return error ? error : append_shares(row, out, " to ");
 }
 
 static const struct output_column list_columns[] = {
@@ -71,6 +112,8 @@ static const struct output_column one_columns[] = {
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
 	{"policies", "policies", OUTPUT_TEXT, NULL},
 	{"action", NULL, OUTPUT_CELL, cell_action},
+	{"requests of each", NULL, OUTPUT_CELL, cell_variants},
+	{"sticky by", "sticky", OUTPUT_TEXT, NULL},
 	{"requests", "requests", OUTPUT_COUNT, NULL},
 	{"answers 2xx", "responses.2xx", OUTPUT_COUNT, NULL},
 	{"answers 3xx", "responses.3xx", OUTPUT_COUNT, NULL},

@@ -13,6 +13,7 @@
 #include "http/listener_config.h"
 #include "http/policy_config.h"
 #include "http/route_config.h"
+#include "http/split.h"
 #include "upstream/upstream_config.h"
 
 #define CONFIG_VERSION	    1
@@ -249,9 +250,16 @@ static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 			r = endpoint_acquire(registry, upstream->name, &upstream->endpoints[j].addr,
 					     worker_count, &upstream->endpoints[j].endpoint);
 	}
-	for (unsigned int i = 0; i < snapshot->route_count && !r; i++)
-		r = route_stats_acquire(registry, snapshot->routes[i].name, worker_count,
-					&snapshot->routes[i].stats);
+	for (unsigned int i = 0; i < snapshot->route_count && !r; i++) {
+		struct route *route = &snapshot->routes[i];
+		struct split *split = route->proxy.split;
+
+		r = route_stats_acquire(registry, route->name, worker_count, &route->stats);
+		for (unsigned int j = 0; split && j < split->count && !r; j++)
+			r = variant_stats_acquire(registry, route->name,
+						  split->variants[j].upstream->name, worker_count,
+						  &split->variants[j].stats);
+	}
 	return r;
 }
 

@@ -1,5 +1,6 @@
 /* GET /v1/routes and /v1/upstreams */
 #include "control/admin_api.h"
+#include "http/split.h"
 
 static void write_strings(struct json_writer *json, const char *key, const struct str *values,
 			  unsigned int count)
@@ -48,12 +49,43 @@ static void write_policies(struct json_writer *json, const struct route *route)
 	json_close_array(json);
 }
 
+static void write_variant(struct json_writer *json, const struct split_variant *variant)
+{
+	json_open_object(json, NULL);
+	json_str(json, "upstream", variant->upstream->name);
+	json_u64(json, "weight", variant->weight);
+	json_bool(json, "conditional", variant->when_header.count || variant->when_query.count);
+	if (variant->stats)
+		json_u64(json, "requests", variant_stats_requests(variant->stats));
+	json_close_object(json);
+}
+
+static void write_upstreams(struct json_writer *json, const struct route *route)
+{
+	static const char *const sticky_names[] = {
+		[SPLIT_BY_COOKIE] = "cookie",
+		[SPLIT_BY_HEADER] = "header",
+		[SPLIT_BY_SOURCE] = "source",
+	};
+	const struct split *split = route->proxy.split;
+
+	if (!split) {
+		json_str(json, "upstream", route->proxy.upstream->name);
+		return;
+	}
+	json_open_array(json, "split");
+	for (unsigned int i = 0; i < split->count; i++)
+		write_variant(json, &split->variants[i]);
+	json_close_array(json);
+	json_cstring(json, "sticky", sticky_names[split->sticky]);
+}
+
 static void write_action(struct json_writer *json, const struct route *route)
 {
 	switch (route->action) {
 	case ROUTE_PROXY:
 		json_cstring(json, "action", "proxy");
-		json_str(json, "upstream", route->proxy.upstream->name);
+		write_upstreams(json, route);
 		break;
 	case ROUTE_REDIRECT:
 		json_cstring(json, "action", "redirect");

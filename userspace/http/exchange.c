@@ -6,6 +6,7 @@
 #include "http/local_answer.h"
 #include "http/policy.h"
 #include "http/request_target.h"
+#include "http/split.h"
 #include "http/worker_internal.h"
 
 #define FREE_EXCHANGES_MAX 256
@@ -146,7 +147,8 @@ void exchange_start_action(struct exchange *exchange)
 {
 	switch (exchange->route->action) {
 	case ROUTE_PROXY:
-		exchange->upstream = exchange->route->proxy.upstream;
+		exchange->upstream = exchange->route->proxy.split ? split_choose(exchange)
+								  : exchange->route->proxy.upstream;
 		proxy_start(exchange);
 		break;
 	case ROUTE_REDIRECT:

@@ -106,6 +106,7 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 		return error_set(err, -ENOMEM, "out of memory for worker %u", index);
 	worker->loop = loop;
 	worker->index = index;
+	random_init(&worker->random);
 	list_init(&worker->connections);
 	timer_init(&worker->drain_timer, on_drain_timer);
 	worker->config = worker_snapshot_new(snapshot);

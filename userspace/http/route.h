@@ -18,6 +18,7 @@
 #include "proto/http_head.h"
 
 struct policy;
+struct split;
 struct upstream_conf;
 
 enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT };
@@ -69,7 +70,8 @@ struct route {
 	/* action */
 	enum route_action action;
 	struct {
-		const struct upstream_conf *upstream;
+		const struct upstream_conf *upstream; /* NULL: `split` says which */
+		struct split *split;
 		uint64_t timeout_ms; /* 0: the upstream's response timeout */
 		bool trailers;	     /* forward filtered trailers; off by default */
 	} proxy;

@@ -5,6 +5,7 @@
 #include "http/path.h"
 #include "http/policy_config.h"
 #include "http/route_match_config.h"
+#include "http/split_config.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -63,7 +64,31 @@ static void proxy_upstream_print(struct conf_writer *writer, const char *key, co
 {
 	const struct route *route = ((const struct route_file *)target)->route;
 
-	conf_write_str(writer, key, route->proxy.upstream->name);
+	if (route->proxy.upstream)
+		conf_write_str(writer, key, route->proxy.upstream->name);
+}
+
+/* Both are read together, when it is known that both are there. */
+static int split_seen(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	return 0;
+}
+
+static void split_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	if (route->proxy.split)
+		split_write(writer, key, route->proxy.split);
+}
+
+static void sticky_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	if (route->proxy.split)
+		split_write_sticky(writer, key, route->proxy.split);
 }
 
 static const struct field proxy_fields[] = {
@@ -80,9 +105,37 @@ static const struct field proxy_fields[] = {
 	 .kind = FIELD_BOOL,
 	 .offset = offsetof(struct route_file, trailers),
 	 .default_text = "off"},
-	{.key = "split", .kind = FIELD_NOT_YET},
+	{.key = "split", .kind = FIELD_CUSTOM, .read = split_seen, .print = split_print},
+	{.key = "sticky", .kind = FIELD_CUSTOM, .read = split_seen, .print = sticky_print},
 	{.key = "mirror", .kind = FIELD_NOT_YET},
 };
+
+/* One upstream, or several that share. */
+static int proxy_read_targets(const struct field_context *context, const struct conf_node *node,
+			      const char *what, struct route_file *file)
+{
+	const struct conf_node *split, *sticky;
+
+	if (node->refused || (node->type != CONF_MAPPING && !conf_is_null(node)))
+		return -EINVAL;
+	split = conf_get(node, "split");
+	sticky = conf_get(node, "sticky");
+	if (split && conf_get(node, "upstream")) {
+		conf_error_key(context->errors, split,
+			       "%s: has 'upstream' already; 'split' names its own", what);
+		return -EINVAL;
+	}
+	if (split)
+		return split_read(context, node, what, context->user, &file->route->proxy.split);
+	if (sticky) {
+		conf_error_key(context->errors, sticky, "%s: 'sticky' needs a 'split'", what);
+		return -EINVAL;
+	}
+	if (conf_get(node, "upstream"))
+		return 0;
+	conf_error(context->errors, node, "%s: needs 'upstream' or 'split'", what);
+	return -EINVAL;
+}
 
 static int proxy_read(const struct field_context *context, const struct conf_node *node,
 		      const char *what, struct route_file *file)
@@ -90,12 +143,8 @@ static int proxy_read(const struct field_context *context, const struct conf_nod
 	struct route *route = file->route;
 	int r = field_read(context, proxy_fields, ARRAY_SIZE(proxy_fields), node, what, file);
 
-	/* With a split, upstreams are named there; that was refused already. */
-	if (!node->refused && !conf_get(node, "upstream") && !conf_get(node, "split") &&
-	    (node->type == CONF_MAPPING || conf_is_null(node))) {
-		conf_error(context->errors, node, "%s: 'upstream' is required", what);
-		return -EINVAL;
-	}
+	if (proxy_read_targets(context, node, what, file))
+		r = -EINVAL;
 	route->proxy.timeout_ms = file->proxy_timeout_ms;
 	route->proxy.trailers = file->trailers;
 	return r;

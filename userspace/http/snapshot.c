@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "http/split.h"
 
 /* A configuration of 10,000 routes takes some 10 MiB; the cap is there to end a mistake. */
 #define SNAPSHOT_CHUNK_BYTES (64u * 1024)
@@ -25,12 +26,21 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot)
 	return snapshot;
 }
 
+static void route_release(const struct route *route)
+{
+	const struct split *split = route->proxy.split;
+
+	route_stats_unref(route->stats);
+	for (unsigned int i = 0; split && i < split->count; i++)
+		variant_stats_unref(split->variants[i].stats);
+}
+
 void snapshot_unref(struct snapshot *snapshot)
 {
 	if (!snapshot || atomic_fetch_sub_explicit(&snapshot->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (unsigned int i = 0; i < snapshot->route_count; i++)
-		route_stats_unref(snapshot->routes[i].stats);
+		route_release(&snapshot->routes[i]);
 	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
 		struct upstream_conf *upstream = &snapshot->upstreams[i];
 

@@ -5,6 +5,7 @@
 #ifndef SLUICE_HTTP_WORKER_INTERNAL_H
 #define SLUICE_HTTP_WORKER_INTERNAL_H
 
+#include "base/random.h"
 #include "http/exchange.h"
 #include "http/http_worker.h"
 
@@ -27,6 +28,7 @@ struct http_worker {
 	void (*on_drained)(void *arg);
 	void *on_drained_arg;
 
+	struct random_state random;
 	uint64_t date_made_ms;
 	char date[32]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 

@@ -430,9 +430,9 @@ static void test_route_action_errors(void **state)
 		 "  - { name: d, match: { path: { exact: /d } }, proxy: { upstream: shop, "
 		 "trailers: "
 		 "maybe, mirror: {} } }\n",
-		 "sluice.yaml:5:55: route 'a': proxy: 'upstream' is required\n"
+		 "sluice.yaml:5:55: route 'a': proxy: needs 'upstream' or 'split'\n"
 		 "sluice.yaml:6:55: route 'b': proxy: expected a mapping, got 'shop'\n"
-		 "sluice.yaml:7:57: route 'c': proxy: 'split' is not supported yet\n"
+		 "sluice.yaml:7:64: route 'c': proxy: split: needs 1 to 64 upstreams\n"
 		 "sluice.yaml:8:83: route 'd': proxy: trailers: expected on or off, got 'maybe'\n"
 		 "sluice.yaml:8:90: route 'd': proxy: 'mirror' is not supported yet\n"},
 		{CONFIG_HEAD CONFIG_WEB
