@@ -74,6 +74,7 @@ static int cell_action(const json_t *row, struct buf *out)
 	} parts[] = {
 		{"action", ""},
 		{"upstream", " to "},
+		{"files.root", " from "},
 		{"respond.status", " "},
 		{"redirect.status", " "},
 		{"redirect.scheme", ", scheme "},

@@ -23,6 +23,7 @@ def check():
     """Runs `sluiced --check` on a text, in a directory that node.user can read."""
     directory = tempfile.mkdtemp(prefix="sluice-reference-")
     os.chmod(directory, 0o755)
+    os.mkdir(os.path.join(directory, "assets"))
 
     def run(text):
         for name, content in (("sluice.yaml", text), ("deny.txt", "192.0.2.1\n")):

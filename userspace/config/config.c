@@ -10,6 +10,7 @@
 #include "config/dataplane_config.h"
 #include "config/node_config.h"
 #include "filter/rewrite.h"
+#include "http/files_root.h"
 #include "http/listener_config.h"
 #include "http/policy_config.h"
 #include "http/route_config.h"
@@ -259,6 +260,9 @@ static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 			r = variant_stats_acquire(registry, route->name,
 						  split->variants[j].upstream->name, worker_count,
 						  &split->variants[j].stats);
+		if (!r && route->action == ROUTE_FILES)
+			r = files_root_acquire(registry, route->files.root,
+					       &route->files.directory);
 	}
 	return r;
 }

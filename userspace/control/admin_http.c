@@ -106,6 +106,12 @@ static void write_action(struct json_writer *json, const struct route *route)
 		json_u64(json, "status", route->respond.status);
 		json_close_object(json);
 		break;
+	case ROUTE_FILES:
+		json_cstring(json, "action", "files");
+		json_open_object(json, "files");
+		json_str(json, "root", route->files.root);
+		json_close_object(json);
+		break;
 	}
 }
 

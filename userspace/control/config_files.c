@@ -20,7 +20,7 @@ struct walk {
 	void *arg;
 };
 
-static int visit_named(const struct walk *walk, struct str name)
+static int visit_named(const struct walk *walk, struct str name, const char *suffix)
 {
 	struct str config = str_from_cstr(walk->config_path);
 	char path[PATH_MAX];
@@ -30,7 +30,7 @@ static int visit_named(const struct walk *walk, struct str name)
 		config.len--;
 	if (name.len && name.ptr[0] == '/')
 		config.len = 0;
-	len = snprintf(path, sizeof(path), "%.*s%.*s", STR_FMT(config), STR_FMT(name));
+	len = snprintf(path, sizeof(path), "%.*s%.*s%s", STR_FMT(config), STR_FMT(name), suffix);
 	if (len < 0 || (size_t)len >= sizeof(path))
 		return 0; /* no file system has it: loading it reports that */
 	return walk->visit(path, walk->arg);
@@ -42,7 +42,12 @@ static int walk_node(const struct walk *walk, const struct conf_node *node)
 	int r;
 
 	if (node->type == CONF_SCALAR)
-		return str_eq_cstr(node->key, "file") ? visit_named(walk, node->value) : 0;
+		return str_eq_cstr(node->key, "file") ? visit_named(walk, node->value, "") : 0;
+	if (node->type == CONF_MAPPING && str_eq_cstr(node->key, "files")) {
+		const struct conf_node *root = conf_get(node, "root");
+
+		return root && root->type == CONF_SCALAR ? visit_named(walk, root->value, "/.") : 0;
+	}
 	conf_for_each (child, node) {
 		r = walk_node(walk, child);
 		if (r)
@@ -106,7 +111,9 @@ static void report_unreadable(const struct path_list *list, const struct user *u
 	int r = user_become(user);
 
 	for (unsigned int i = 0; i < list->count; i++) {
-		int fd = r ? -1 : open(list->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		bool is_directory = str_ends_with(str_from_cstr(list->paths[i]), STR("/."));
+		int flags = is_directory ? O_PATH : O_RDONLY | O_NONBLOCK;
+		int fd = r ? -1 : open(list->paths[i], flags | O_CLOEXEC);
 
 		if (fd >= 0)
 			(void)close(fd);

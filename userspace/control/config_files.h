@@ -15,15 +15,16 @@
 
 /*
  * The configuration itself first, then each file it names, relative names made relative to its
- * directory. Stops at the first non-zero of visit and returns it. A file that is no YAML ends the
- * walk with -EINVAL; what is wrong with it is config_load()'s to say.
+ * directory. A directory whose files are served is visited as "DIR/.": it must be searchable. Stops
+ * at the first non-zero of visit and returns it. A file that is no YAML ends the walk with -EINVAL;
+ * what is wrong with it is config_load()'s to say.
  */
 int config_files_walk(const char *config_path, int (*visit)(const char *path, void *arg),
 		      void *arg);
 
 /*
- * Appends "PATH: why" for each file that `user` cannot open for reading, one a line, tried in a
- * child process that becomes the user; root only. *ret_count is their number.
+ * Appends "PATH: why" for each that `user` cannot open for reading (or search), one a line, tried
+ * in a child process that becomes the user; root only. *ret_count is their number.
  */
 int config_files_find_unreadable(const char *config_path, const struct user *user, struct buf *out,
 				 unsigned int *ret_count);

@@ -20,6 +20,7 @@ static const int allowed[] = {
 	SCMP_SYS(pwrite64),
 	SCMP_SYS(open),
 	SCMP_SYS(openat),
+	SCMP_SYS(openat2),
 	SCMP_SYS(close),
 	SCMP_SYS(close_range),
 	SCMP_SYS(lseek),

@@ -22,7 +22,7 @@
 #define RECV_BUFS_MAX_LEAST  512u
 #define RECV_BUFS_MAX_MOST   32768u
 #define UNREADABLE_BYTES_MAX 65536u
-#define LANDLOCK_PATHS_MAX   64
+#define LANDLOCK_PATHS_MAX   1024
 
 void start_raise_limits(void)
 {
@@ -169,6 +169,7 @@ struct landlock_list {
 	struct landlock_path paths[LANDLOCK_PATHS_MAX];
 	char names[LANDLOCK_PATHS_MAX][PATH_MAX];
 	unsigned int count;
+	bool is_full;
 };
 
 static void allow_path(struct landlock_list *list, const char *path, bool writable)
@@ -176,8 +177,10 @@ static void allow_path(struct landlock_list *list, const char *path, bool writab
 	for (unsigned int i = 0; i < list->count; i++)
 		if (!strcmp(list->names[i], path) && list->paths[i].writable == writable)
 			return;
-	if (list->count == LANDLOCK_PATHS_MAX)
+	if (list->count == LANDLOCK_PATHS_MAX) {
+		list->is_full = true;
 		return;
+	}
 	(void)snprintf(list->names[list->count], PATH_MAX, "%s", path);
 	list->paths[list->count].path = list->names[list->count];
 	list->paths[list->count].writable = writable;
@@ -200,11 +203,37 @@ static void allow_parent(struct landlock_list *list, const char *path, bool writ
 	allow_path(list, parent, writable);
 }
 
+/*
+ * A directory of files, and where a name on its way is a link what that may be changed to lead to:
+ * its neighbours, on both sides, or a deployment could not switch the link and reload.
+ */
+static void allow_directory(struct landlock_list *list, const char *path)
+{
+	char prefix[PATH_MAX], target[PATH_MAX];
+	struct stat info;
+
+	allow_parent(list, path, false); /* of "DIR/." */
+	for (const char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+		(void)snprintf(prefix, sizeof(prefix), "%.*s", (int)(slash - path), path);
+		if (lstat(prefix, &info) || !S_ISLNK(info.st_mode))
+			continue;
+		/* Not everything for a link that the system has in its root. */
+		if (strrchr(prefix, '/') != prefix)
+			allow_parent(list, prefix, false);
+		if (realpath(prefix, target) && strrchr(target, '/') != target)
+			allow_parent(list, target, false);
+	}
+}
+
 /* The directory, so that a file that is replaced by renaming is found again. */
 static int allow_config_file(const char *path, void *arg)
 {
 	char target[PATH_MAX];
 
+	if (str_ends_with(str_from_cstr(path), STR("/."))) {
+		allow_directory(arg, path);
+		return 0;
+	}
 	allow_parent(arg, path, false);
 	if (realpath(path, target))
 		allow_parent(arg, target, false);
@@ -227,6 +256,10 @@ static int restrict_paths(struct daemon *daemon, struct error *err)
 	for (size_t i = 0; i < ARRAY_SIZE(system); i++)
 		allow_path(list, system[i], false);
 	(void)config_files_walk(daemon->config_file, allow_config_file, list);
+	if (list->is_full)
+		return error_set(err, -E2BIG,
+				 "the configuration names files in more than %u places",
+				 LANDLOCK_PATHS_MAX);
 	return landlock_restrict(list->paths, list->count, &daemon->privileges, err);
 }
 

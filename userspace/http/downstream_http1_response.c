@@ -1,5 +1,7 @@
 #include "http/downstream_http1.h"
 
+#include <errno.h>
+
 #include "proto/http1/http1.h"
 
 static struct downstream *exchange_conn(const struct exchange *exchange)
@@ -110,6 +112,24 @@ static void send_pipe(struct exchange *exchange, struct splice_pipe *pipe, size_
 		conn_broken(conn);
 }
 
+static void send_file(struct exchange *exchange, struct send_file *file, uint64_t offset,
+		      uint64_t len)
+{
+	struct downstream *conn = exchange_conn(exchange);
+	char chunk[HTTP1_CHUNK_HEAD_MAX];
+
+	if (conn->state != DOWNSTREAM_EXCHANGE || !len)
+		return;
+	if (conn->chunked)
+		(void)send_queue_push_inline(&conn->queue,
+					     str_make(chunk, http1_chunk_head(chunk, len)));
+	(void)send_queue_push_file(&conn->queue, file, offset, len);
+	if (conn->chunked)
+		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
+	if (conn->queue.failed)
+		conn_broken(conn);
+}
+
 static void push_trailers(struct downstream *conn, const struct http_field *trailers,
 			  unsigned int count)
 {
@@ -188,6 +208,7 @@ const struct exchange_downstream downstream_http1_ops = {
 	.send_head = send_head,
 	.send_data = send_data,
 	.send_pipe = send_pipe,
+	.send_file = send_file,
 	.send_end = send_end,
 	.flush = flush,
 	.send_abort = send_abort,
@@ -201,6 +222,9 @@ void downstream_on_sent(struct stream *stream, int64_t result)
 
 	send_queue_sent(&conn->queue, result);
 	if (result < 0) {
+		/* Only the end of the connection can say it: the length was announced. */
+		if (result == -ENODATA && conn->exchange)
+			conn->exchange->failure = "the file became shorter while it was sent";
 		downstream_client_gone(conn);
 		return;
 	}

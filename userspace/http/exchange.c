@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "http/files.h"
 #include "http/forwarding.h"
 #include "http/local_answer.h"
 #include "http/policy.h"
@@ -156,6 +157,9 @@ void exchange_start_action(struct exchange *exchange)
 		break;
 	case ROUTE_RESPOND:
 		local_answer_start(exchange, EXCHANGE_LOCAL_RESPOND);
+		break;
+	case ROUTE_FILES:
+		files_start(exchange);
 		break;
 	}
 }

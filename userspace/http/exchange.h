@@ -24,6 +24,7 @@
 
 struct exchange;
 struct http_worker;
+struct send_file;
 
 /* Most memory one exchange may take for heads, trailers and what we write. */
 #define EXCHANGE_ARENA_BYTES (512u * 1024)
@@ -49,6 +50,9 @@ struct exchange_downstream {
 	void (*send_data)(struct exchange *exchange, struct str data, struct recv_buf *buf);
 	/* The same with bytes that are in a pipe, for a body of known length. NULL: only data. */
 	void (*send_pipe)(struct exchange *exchange, struct splice_pipe *pipe, size_t len);
+	/* As data, and in order with it: a range of a file. Takes a reference. */
+	void (*send_file)(struct exchange *exchange, struct send_file *file, uint64_t offset,
+			  uint64_t len);
 	void (*send_end)(struct exchange *exchange, const struct http_field *trailers,
 			 unsigned int trailer_count);
 	void (*flush)(struct exchange *exchange);
@@ -85,6 +89,7 @@ enum exchange_local_kind {
 	EXCHANGE_LOCAL_NO_METHOD,
 	EXCHANGE_LOCAL_REDIRECT,
 	EXCHANGE_LOCAL_RESPOND,
+	EXCHANGE_LOCAL_FILES,
 };
 
 struct exchange {

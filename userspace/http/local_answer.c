@@ -1,5 +1,6 @@
 #include "http/local_answer.h"
 
+#include "http/files.h"
 #include "http/worker_internal.h"
 
 /*
@@ -194,6 +195,9 @@ static void answer_local(struct exchange *exchange)
 		break;
 	case EXCHANGE_LOCAL_RESPOND:
 		respond_fixed(exchange);
+		break;
+	case EXCHANGE_LOCAL_FILES:
+		files_answer(exchange);
 		break;
 	}
 }

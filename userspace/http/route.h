@@ -17,12 +17,13 @@
 #include "base/registry.h"
 #include "proto/http_head.h"
 
+struct files_root;
 struct policy;
 struct split;
 struct upstream_conf;
 
 enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT };
-enum route_action { ROUTE_PROXY, ROUTE_REDIRECT, ROUTE_RESPOND };
+enum route_action { ROUTE_PROXY, ROUTE_REDIRECT, ROUTE_RESPOND, ROUTE_FILES };
 
 struct route_row {
 	_Alignas(64) atomic_uint_fast64_t requests;
@@ -86,6 +87,15 @@ struct route {
 		struct route_field *fields;
 		unsigned int field_count;
 	} respond;
+	struct route_files {
+		struct str root;     /* absolute */
+		struct str *indexes; /* names to try for a directory, in order */
+		unsigned int index_count;
+		bool hidden; /* serve names that begin with '.' */
+		struct route_field *fields;
+		unsigned int field_count;
+		struct files_root *directory; /* one reference */
+	} files;
 
 	struct route_stats *stats; /* one reference */
 };

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "http/files_config.h"
 #include "http/path.h"
 #include "http/policy_config.h"
 #include "http/route_match_config.h"
@@ -338,11 +339,12 @@ static int check_header(const struct field_context *context, const struct conf_n
 	return -EINVAL;
 }
 
-static int headers_read(const struct field_context *context, const struct conf_node *node,
-			void *target)
+int route_headers_read(const struct field_context *context, const struct conf_node *node,
+		       struct route_field **ret_fields, unsigned int *ret_count)
 {
-	struct route *route = ((struct route_file *)target)->route;
+	struct route_field *fields;
 	char value[VALUE_MAX];
+	unsigned int count = 0;
 	int result = 0;
 
 	if (node->type != CONF_MAPPING && !conf_is_null(node)) {
@@ -350,11 +352,11 @@ static int headers_read(const struct field_context *context, const struct conf_n
 			   context->what, conf_describe(node, value, sizeof(value)));
 		return -EINVAL;
 	}
-	route->respond.fields = arena_new_array(context->arena, struct route_field, node->count);
-	if (!route->respond.fields)
+	fields = arena_new_array(context->arena, struct route_field, node->count);
+	if (!fields)
 		return field_no_memory(context, node);
 	conf_for_each (member, node) {
-		struct route_field *field = &route->respond.fields[route->respond.field_count];
+		struct route_field *field = &fields[count];
 
 		if (check_header(context, member)) {
 			result = -EINVAL;
@@ -364,20 +366,36 @@ static int headers_read(const struct field_context *context, const struct conf_n
 		field->value = arena_copy(context->arena, member->value);
 		if (!field->name.ptr || !field->value.ptr)
 			return field_no_memory(context, member);
-		route->respond.field_count++;
+		count++;
 	}
+	*ret_fields = fields;
+	*ret_count = count;
 	return result;
+}
+
+void route_headers_write(struct conf_writer *writer, const char *key,
+			 const struct route_field *fields, unsigned int count)
+{
+	conf_write_open_mapping(writer, key);
+	for (unsigned int i = 0; i < count; i++)
+		conf_write_member(writer, fields[i].name, fields[i].value);
+	conf_write_close(writer);
+}
+
+static int headers_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	struct route *route = ((struct route_file *)target)->route;
+
+	return route_headers_read(context, node, &route->respond.fields,
+				  &route->respond.field_count);
 }
 
 static void headers_print(struct conf_writer *writer, const char *key, const void *target)
 {
 	const struct route *route = ((const struct route_file *)target)->route;
 
-	conf_write_open_mapping(writer, key);
-	for (unsigned int i = 0; i < route->respond.field_count; i++)
-		conf_write_member(writer, route->respond.fields[i].name,
-				  route->respond.fields[i].value);
-	conf_write_close(writer);
+	route_headers_write(writer, key, route->respond.fields, route->respond.field_count);
 }
 
 static const struct field respond_fields[] = {
@@ -419,6 +437,14 @@ static void respond_fill(struct route_file *file)
 	file->respond_body = file->route->respond.body;
 }
 
+/* ---- files ---- */
+
+static int files_read(const struct field_context *context, const struct conf_node *node,
+		      const char *what, struct route_file *file)
+{
+	return files_config_read(context, node, what, &file->route->files);
+}
+
 /* ---- the route ---- */
 
 struct action {
@@ -437,9 +463,10 @@ static const struct action actions[] = {
 	 ARRAY_SIZE(redirect_fields)},
 	{"respond", ROUTE_RESPOND, respond_read, respond_fill, respond_fields,
 	 ARRAY_SIZE(respond_fields)},
+	{"files", ROUTE_FILES, files_read, NULL, NULL, 0}, /* has its own writer */
 };
 
-static const char *const other_actions[] = {"compose", "files", "grpc_json", "websocket_tcp"};
+static const char *const other_actions[] = {"compose", "grpc_json", "websocket_tcp"};
 
 /* Actions are looked at together after the other keys; the table only knows their names. */
 static int action_seen(const struct field_context *context, const struct conf_node *node,
@@ -518,9 +545,13 @@ static void action_print(struct conf_writer *writer, const char *key, const void
 	for (unsigned int i = 0; i < ARRAY_SIZE(actions); i++) {
 		if (actions[i].action != file.route->action || strcmp(actions[i].key, key))
 			continue;
-		actions[i].fill(&file);
 		conf_write_open_mapping(writer, key);
-		field_write(writer, actions[i].fields, actions[i].field_count, &file);
+		if (actions[i].action == ROUTE_FILES) {
+			files_config_write(writer, &file.route->files);
+		} else {
+			actions[i].fill(&file);
+			field_write(writer, actions[i].fields, actions[i].field_count, &file);
+		}
 		conf_write_close(writer);
 	}
 }
@@ -545,8 +576,8 @@ static const struct field route_fields[] = {
 	{.key = "proxy", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "redirect", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "respond", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
+	{.key = "files", .kind = FIELD_CUSTOM, .read = action_seen, .print = action_print},
 	{.key = "compose", .kind = FIELD_NOT_YET},
-	{.key = "files", .kind = FIELD_NOT_YET},
 	{.key = "grpc_json", .kind = FIELD_NOT_YET},
 	{.key = "websocket_tcp", .kind = FIELD_NOT_YET},
 };
@@ -585,7 +616,8 @@ static int action_read(const struct field_context *context, const struct conf_no
 	}
 	if (!first) {
 		conf_error(context->errors, node,
-			   "%s: needs an action: 'proxy', 'redirect' or 'respond'", route_what);
+			   "%s: needs an action: 'proxy', 'redirect', 'respond' or 'files'",
+			   route_what);
 		result = -EINVAL;
 	}
 	return result;

@@ -20,6 +20,12 @@ struct route_targets {
 	const struct policy *policy_items;
 };
 
+/* A mapping of field names to values that Sluice adds to answers; `headers` of several sections. */
+int route_headers_read(const struct field_context *context, const struct conf_node *node,
+		       struct route_field **ret_fields, unsigned int *ret_count);
+void route_headers_write(struct conf_writer *writer, const char *key,
+			 const struct route_field *fields, unsigned int count);
+
 /*
  * `node` NULL: there is no such section. As named_list_read(); a route with errors has no `path`.
  * context->user is replaced by `targets` for the readers.

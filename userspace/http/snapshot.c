@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "http/files_root.h"
 #include "http/split.h"
 
 /* A configuration of 10,000 routes takes some 10 MiB; the cap is there to end a mistake. */
@@ -31,6 +32,7 @@ static void route_release(const struct route *route)
 	const struct split *split = route->proxy.split;
 
 	route_stats_unref(route->stats);
+	files_root_unref(route->files.directory);
 	for (unsigned int i = 0; split && i < split->count; i++)
 		variant_stats_unref(split->variants[i].stats);
 }

@@ -38,6 +38,11 @@
 	X(CONTENT_TYPE, "content-type", HTTP_FIELD_FRAMING)                                        \
 	X(CONTENT_RANGE, "content-range", HTTP_FIELD_FRAMING)                                      \
 	X(RANGE, "range", HTTP_FIELD_FRAMING)                                                      \
+	X(IF_RANGE, "if-range", HTTP_FIELD_FRAMING)                                                \
+	X(IF_MATCH, "if-match", HTTP_FIELD_FRAMING)                                                \
+	X(IF_NONE_MATCH, "if-none-match", HTTP_FIELD_FRAMING)                                      \
+	X(IF_MODIFIED_SINCE, "if-modified-since", HTTP_FIELD_FRAMING)                              \
+	X(IF_UNMODIFIED_SINCE, "if-unmodified-since", HTTP_FIELD_FRAMING)                          \
 	X(CACHE_CONTROL, "cache-control", HTTP_FIELD_FRAMING)                                      \
 	X(AUTHORIZATION, "authorization", HTTP_FIELD_SENSITIVE)                                    \
 	X(PROXY_AUTHORIZATION, "proxy-authorization", HTTP_FIELD_SENSITIVE | HTTP_FIELD_HOP)       \

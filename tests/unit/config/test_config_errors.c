@@ -415,10 +415,11 @@ static void test_route_action_errors(void **state)
 		 "  - { name: d, match: { path: { exact: /d } }, compose: {}, proxy: { upstream: "
 		 "shop "
 		 "} }\n",
-		 "sluice.yaml:5:5: route 'a': needs an action: 'proxy', 'redirect' or 'respond'\n"
+		 "sluice.yaml:5:5: route 'a': needs an action: 'proxy', 'redirect', 'respond' or "
+		 "'files'\n"
 		 "sluice.yaml:6:48: route 'b': has 'redirect' already; 'respond' is a second "
 		 "action\n"
-		 "sluice.yaml:7:48: route 'c': 'files' is not supported yet\n"
+		 "sluice.yaml:7:55: route 'c': files: 'root' is required\n"
 		 "sluice.yaml:8:48: route 'd': 'compose' is not supported yet\n"
 		 "sluice.yaml:8:61: route 'd': has 'compose' already; 'proxy' is a second "
 		 "action\n"},

@@ -37,7 +37,10 @@ static const char config[] = "version: 1\n"
 			     "    - { cidr: 203.0.113.0/24 }\n"
 			     "    - { file: /etc/hostname }\n"
 			     "stores:\n"
-			     "  - { name: file, password: { file: sub/secret } }\n";
+			     "  - { name: file, password: { file: sub/secret } }\n"
+			     "routes:\n"
+			     "  - { name: a, files: { root: www, index: file } }\n"
+			     "  - { name: files, files: { index: none } }\n";
 
 static void test_the_configuration_and_each_file_it_names_are_visited(void **state)
 {
@@ -47,13 +50,15 @@ static void test_the_configuration_and_each_file_it_names_are_visited(void **sta
 	char expected[512];
 
 	assert_int_equal(config_files_walk(path, note, &seen), 0);
-	assert_int_equal(seen.count, 4);
+	assert_int_equal(seen.count, 5);
 	assert_string_equal(seen.paths[0], path);
 	(void)snprintf(expected, sizeof(expected), "%.*s/deny.txt", (int)dir_len, path);
 	assert_string_equal(seen.paths[1], expected);
 	assert_string_equal(seen.paths[2], "/etc/hostname");
 	(void)snprintf(expected, sizeof(expected), "%.*s/sub/secret", (int)dir_len, path);
 	assert_string_equal(seen.paths[3], expected);
+	(void)snprintf(expected, sizeof(expected), "%.*s/www/.", (int)dir_len, path);
+	assert_string_equal(seen.paths[4], expected);
 	seen_done(&seen);
 	test_file_remove(path);
 }
