@@ -46,8 +46,9 @@ enum stream_flag {
 	/* both: the send has a range of a file; STREAM_WRITABLE holds for it under io_uring, too */
 	STREAM_SEND_FILE = 1u << 18,
 	/* io_uring */
-	STREAM_NONBLOCKING = 1u << 19, /* for sendfile(2); operations need it blocking */
+	STREAM_NONBLOCKING = 1u << 19, /* for sendfile(2), splice(2); receives need it blocking */
 	STREAM_RECV_POLL = 1u << 20,   /* what is armed is a poll, for a pipe to be filled */
+	STREAM_SEND_POLL = 1u << 21,   /* what is armed is a poll, for room in the socket */
 };
 
 /* The states of acceptors and watches. */

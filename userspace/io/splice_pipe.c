@@ -3,16 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
-#include "base/cleanup.h"
-#include "base/clock.h"
 #include "io/engine.h"
 
 #define SIZE_LEAST (64u * 1024)
-#define TRIAL_MS   20
 
 static void pipe_close(struct splice_pipe_cache *cache, struct splice_pipe *pipe)
 {
@@ -93,45 +88,4 @@ void splice_pipe_cache_done(struct splice_pipe_cache *cache)
 		cache->free = pipe->next;
 		pipe_close(cache, pipe);
 	}
-}
-
-/* A splice into a full socket that would wait for TRIAL_MS: does it come back at once? */
-static bool comes_back(int pipe_fd, int sock_fd)
-{
-	struct timeval limit = {.tv_usec = TRIAL_MS * 1000};
-	uint64_t start_ms;
-	char fill[4096] = "";
-	ssize_t moved;
-
-	while (send(sock_fd, fill, sizeof(fill), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
-		;
-	if (setsockopt(sock_fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)))
-		return false;
-	start_ms = clock_mono_ms();
-	moved = splice(pipe_fd, NULL, sock_fd, NULL, 1, SPLICE_F_NONBLOCK);
-	return moved < 0 && errno == EAGAIN && clock_mono_ms() - start_ms < TRIAL_MS / 2;
-}
-
-bool splice_pipes_are_nonblocking(struct splice_pipe_cache *cache)
-{
-	_cleanup_close_ int near_fd = -1;
-	_cleanup_close_ int far_fd = -1;
-	_cleanup_close_ int out_fd = -1;
-	_cleanup_close_ int in_fd = -1;
-	int socks[2], fds[2];
-
-	if (cache->tried)
-		return cache->nonblocking;
-	cache->tried = true;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socks))
-		return false;
-	near_fd = socks[0];
-	far_fd = socks[1];
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK))
-		return false;
-	out_fd = fds[0];
-	in_fd = fds[1];
-	if (write(in_fd, "x", 1) == 1)
-		cache->nonblocking = comes_back(out_fd, near_fd);
-	return cache->nonblocking;
 }

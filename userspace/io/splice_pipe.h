@@ -33,8 +33,6 @@ struct splice_pipe_cache {
 	struct splice_pipe *free;
 	unsigned int count; /* those in use, too */
 	bool refused;	    /* the system gives no pipe of a useful size: not asked for again */
-	bool nonblocking;   /* see splice_pipes_are_nonblocking() */
-	bool tried;
 };
 
 /* With one reference, and empty; NULL: none to be had. */
@@ -46,11 +44,5 @@ static inline void splice_pipe_ref(struct splice_pipe *pipe)
 void splice_pipe_unref(struct splice_pipe *pipe); /* NULL allowed */
 
 void splice_pipe_cache_done(struct splice_pipe_cache *cache);
-
-/*
- * Does SPLICE_F_NONBLOCK keep a blocking socket from blocking? Since Linux 6.5; before, only the
- * socket's own O_NONBLOCK counted. Tried out once per loop.
- */
-bool splice_pipes_are_nonblocking(struct splice_pipe_cache *cache);
 
 #endif

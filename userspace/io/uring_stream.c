@@ -57,13 +57,13 @@ static int arm_recv(struct stream *stream)
 
 	if (!sqe)
 		return -EAGAIN;
-	set_nonblocking(stream, false);
 	if (stream->recv_mode == RECV_PIPE) {
 		io_uring_prep_poll_add(sqe, stream->fd, POLLIN);
 		mark_in_flight(stream, sqe, URING_RECV);
 		set_flags(stream, STREAM_RECV_ARMED | STREAM_RECV_POLL);
 		return 0;
 	}
+	set_nonblocking(stream, false);
 	/* Length 0: the whole of whatever buffer the kernel picks. */
 	if (stream->recv_mode == RECV_MANY) {
 		io_uring_prep_recv_multishot(sqe, stream->fd, NULL, 0, 0);
@@ -76,6 +76,16 @@ static int arm_recv(struct stream *stream)
 	mark_in_flight(stream, sqe, URING_RECV);
 	set_flags(stream, STREAM_RECV_ARMED);
 	return 0;
+}
+
+static void complete_recv_poll(struct stream *stream, int result)
+{
+	if (result == -ECANCELED || stream->recv_mode != RECV_PIPE)
+		return;
+	if (result >= 0)
+		result = (int)stream_pipe_step(stream);
+	if (result != -EAGAIN && result != -EINTR)
+		stream_deliver_piped(stream, result);
 }
 
 static int reconcile_recv(struct stream *stream)
@@ -113,16 +123,6 @@ static void fail_recv(struct stream *stream, int result)
 	default:
 		stream_deliver_recv(stream, NULL, result);
 	}
-}
-
-static void complete_recv_poll(struct stream *stream, int result)
-{
-	if (result == -ECANCELED || stream->recv_mode != RECV_PIPE)
-		return;
-	if (result >= 0)
-		result = (int)stream_pipe_step(stream);
-	if (result != -EAGAIN && result != -EINTR)
-		stream_deliver_piped(stream, result);
 }
 
 void uring_complete_recv(struct stream *stream, int result, uint32_t cqe_flags)
@@ -165,18 +165,22 @@ static int arm_send(struct stream *stream)
 	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
 	struct iovec *iov = &stream->send_iov[stream->send_iov_first];
 	uint32_t count = stream->send_iov_count - stream->send_iov_first;
+	int flags = MSG_WAITALL | MSG_NOSIGNAL;
 
 	if (!sqe)
 		return -EAGAIN;
-	set_nonblocking(stream, false);
-	/* With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). */
+	/*
+	 * With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). A socket that
+	 * bodies from pipes are sent to stays non-blocking in between: then a full one is polled.
+	 */
+	if (stream->flags & STREAM_NONBLOCKING)
+		flags = MSG_NOSIGNAL;
 	if (count == 1) {
 		io_uring_prep_send(sqe, stream->fd, iov->iov_base,
-				   MIN(iov->iov_len, SEND_BYTES_MAX), MSG_WAITALL | MSG_NOSIGNAL);
+				   MIN(iov->iov_len, SEND_BYTES_MAX), flags);
 	} else {
 		stream->send_msg = (struct msghdr){.msg_iov = iov, .msg_iovlen = count};
-		io_uring_prep_sendmsg(sqe, stream->fd, &stream->send_msg,
-				      MSG_WAITALL | MSG_NOSIGNAL);
+		io_uring_prep_sendmsg(sqe, stream->fd, &stream->send_msg, (unsigned int)flags);
 	}
 	mark_in_flight(stream, sqe, URING_SEND);
 	set_flags(stream, STREAM_SEND_ARMED);
@@ -192,7 +196,7 @@ static int wait_for_room(struct stream *stream)
 		return -EAGAIN;
 	io_uring_prep_poll_add(sqe, stream->fd, POLLOUT);
 	mark_in_flight(stream, sqe, URING_SEND);
-	set_flags(stream, STREAM_SEND_ARMED);
+	set_flags(stream, STREAM_SEND_ARMED | STREAM_SEND_POLL);
 	clear_flags(stream, STREAM_SEND_ASKED);
 	return 0;
 }
@@ -210,8 +214,7 @@ static int work_on_file(struct stream *stream)
 		return wait_for_room(stream);
 	if (!stream_file_has_turn(stream))
 		return 0;
-	if (!stream->send_pipe || !splice_pipes_are_nonblocking(&stream->loop->pipes))
-		set_nonblocking(stream, true);
+	set_nonblocking(stream, true);
 	result = stream_file_step(stream, &full);
 	if (result == -EAGAIN || (result > 0 && full))
 		clear_flags(stream, STREAM_WRITABLE);
@@ -234,14 +237,22 @@ static void complete_wait_for_room(struct stream *stream, int result)
 
 void uring_complete_send(struct stream *stream, int result)
 {
-	clear_flags(stream, STREAM_SEND_ARMED);
+	bool polled = stream->flags & STREAM_SEND_POLL;
+
+	clear_flags(stream, STREAM_SEND_ARMED | STREAM_SEND_POLL);
 	stream->ops_in_flight--;
 	if (stream->flags & STREAM_CLOSING) {
 		stream_queue_work(stream);
 		return;
 	}
-	if (stream->flags & STREAM_SEND_FILE) {
+	if (polled) {
 		complete_wait_for_room(stream, result);
+		return;
+	}
+	if (result == -EAGAIN && stream->flags & STREAM_NONBLOCKING) {
+		clear_flags(stream, STREAM_WRITABLE);
+		set_flags(stream, STREAM_SEND_ASKED);
+		stream_queue_work(stream);
 		return;
 	}
 	if (result == -EINTR)
@@ -322,6 +333,15 @@ static int finish_close(struct stream *stream)
 	return 0;
 }
 
+static int work_on_send(struct stream *stream)
+{
+	if (stream->flags & STREAM_SEND_FILE)
+		return work_on_file(stream);
+	if (stream->flags & STREAM_NONBLOCKING && !(stream->flags & STREAM_WRITABLE))
+		return wait_for_room(stream);
+	return arm_send(stream);
+}
+
 int uring_stream_work(struct stream *stream)
 {
 	int result = 0;
@@ -335,6 +355,6 @@ int uring_stream_work(struct stream *stream)
 	if (stream->flags & STREAM_CONNECTING)
 		return stream->flags & STREAM_CONNECT_ARMED ? 0 : arm_connect(stream);
 	if (stream->flags & STREAM_SEND_ASKED)
-		result = stream->flags & STREAM_SEND_FILE ? work_on_file(stream) : arm_send(stream);
+		result = work_on_send(stream);
 	return result < 0 ? result : reconcile_recv(stream);
 }

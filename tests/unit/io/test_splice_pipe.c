@@ -95,14 +95,15 @@ static void relay_finish(struct relay *relay)
 struct ends {
 	int source, sink; /* non-blocking */
 	uint64_t sent, got;
+	uint64_t source_most; /* what is sent at all */
 };
 
 static void pump(struct ends *ends, uint64_t len, size_t sink_most)
 {
 	char room[32768];
 
-	while (ends->sent < len) {
-		size_t want = MIN(len - ends->sent, (uint64_t)PATTERN_RUN);
+	while (ends->sent < MIN(len, ends->source_most)) {
+		size_t want = MIN(MIN(len, ends->source_most) - ends->sent, (uint64_t)PATTERN_RUN);
 		ssize_t part = send(ends->source, pattern(3, ends->sent), want,
 				    MSG_DONTWAIT | MSG_NOSIGNAL);
 
@@ -143,7 +144,7 @@ static void make_ends(enum pair_kind kind, struct ends *ends, int fds[2])
 
 	make_pair(kind, left);
 	make_pair(kind, right);
-	*ends = (struct ends){.source = left[0], .sink = right[1]};
+	*ends = (struct ends){.source = left[0], .sink = right[1], .source_most = UINT64_MAX};
 	fds[0] = left[1];
 	fds[1] = right[0];
 }
@@ -375,6 +376,44 @@ static void test_a_peer_that_is_gone_fails_the_send_of_a_pipe(void **state)
 	send_segment_cache_done(&cache);
 }
 
+/* The socket stays as splice(2) needed it, and a send of memory must not take that for an error. */
+static void test_memory_behind_a_pipe_waits_for_a_full_socket(void **state)
+{
+	struct loop *loop = test_loop(state);
+	struct send_segment_cache cache = {0};
+	const uint64_t len = 100;
+
+	for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+		struct str block = str_make(pattern(3, len), PATTERN_RUN);
+		uint64_t all = len;
+		struct relay relay;
+		struct ends ends;
+		int fds[2];
+
+		make_ends(kinds[kind], &ends, fds);
+		relay_init(&relay, loop, &cache, fds[0], fds[1], len);
+		pump(&ends, len, 0);
+		ends.source_most = len;
+		relay_receive(&relay);
+		run_until(loop, relay.piped == len);
+		/* More than two sockets hold; the pattern goes on where the pipe's bytes end. */
+		for (; all < 12000000; all += block.len) {
+			block.ptr = pattern(3, all);
+			assert_int_equal(send_queue_push(&relay.queue, block, NULL), 0);
+		}
+		assert_int_equal(send_queue_flush(&relay.queue, &relay.to.stream), 0);
+		for (unsigned int turn = 0; turn < 50; turn++)
+			assert_int_equal(loop_run_once(loop, 0), 0);
+		assert_int_equal(relay.error, 0);
+		assert_true(stream_is_sending(&relay.to.stream));
+		relay_all(&relay, &ends, all, SIZE_MAX);
+		assert_int_equal(ends.got, all);
+		relay_finish(&relay);
+		close_ends(&ends);
+	}
+	send_segment_cache_done(&cache);
+}
+
 static void test_a_loop_has_a_bounded_number_of_pipes(void **state)
 {
 	struct loop *loop = test_loop(state);
@@ -407,6 +446,7 @@ int main(void)
 		BOTH_ENGINES(test_receiving_into_buffers_may_follow_a_pipe_that_waits),
 		BOTH_ENGINES(test_a_pipe_that_holds_bytes_is_not_used_again),
 		BOTH_ENGINES(test_a_peer_that_is_gone_fails_the_send_of_a_pipe),
+		BOTH_ENGINES(test_memory_behind_a_pipe_waits_for_a_full_socket),
 		BOTH_ENGINES(test_a_loop_has_a_bounded_number_of_pipes),
 	};
 
