@@ -47,6 +47,8 @@ def read_options():
     parser.add_argument("--nice", type=int, default=-10,
                         help="of everything that is measured (default -10)")
     parser.add_argument("--peers", default="", help="only peers with such names (comma-separated)")
+    parser.add_argument("--against", action="append", default=[], metavar="NAME=DIR",
+                        help="another build of sluice as one more peer, by its build directory")
     parser.add_argument("--output", help="in place of build/bench/http.json")
     parser.add_argument("--quick", action="store_true", help="shows that it works, no figures")
     options = parser.parse_args()
@@ -54,6 +56,8 @@ def read_options():
         options.rounds, options.seconds, options.cases = 1, 0.1, "small,new,256k"
         options.workers, options.peers = "1", "nginx,haproxy"
     options.cases = options.cases.split(",")
+    options.builds = [type("OtherSluice", (Sluice,), {"name": name, "build": place or None})
+                      for name, _, place in (word.partition("=") for word in options.against)]
     options.workers = [int(word) for word in options.workers.split(",")]
     for name in options.cases:
         if name not in CASES:
@@ -64,7 +68,8 @@ def read_options():
 def kinds_of(case, options):
     """Us and the peers of a case."""
     wanted = [name for name in options.peers.split(",") if name]
-    return [Sluice, *(kind for kind in CASES[case][1] if not wanted or kind.name in wanted)]
+    return [Sluice, *options.builds,
+            *(kind for kind in CASES[case][1] if not wanted or kind.name in wanted)]
 
 
 def placement(workers):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 from .machine import TOP, Unusable, build_dir, family_cpu_ns, set_affinity
 
@@ -303,6 +304,7 @@ class Sluice(Proxy):
     """`on` names what of access log, metrics and 10,000 other routes this build could be given."""
 
     name = "sluice"
+    build = None # another build's directory, to compare it with; None: this one's
 
     def __init__(self, place, port, backend, workers=1, cpus=None, extra="", routes=None):
         """extra: text for the section node. routes: text in place of the default routes."""
@@ -312,6 +314,8 @@ class Sluice(Proxy):
         super().__init__(place, port, backend, workers, cpus)
 
     def prepare(self):
+        if not self.binary("sluiced").exists():
+            raise Unusable(f"{self.binary('sluiced')} is not built: run make")
         self.conf = self.directory / "sluice.yaml"
         (self.directory / "run").mkdir()
         shutil.chown(self.directory / "run", "nobody")
@@ -340,23 +344,24 @@ class Sluice(Proxy):
                 f"  - {{ name: bench, match: {{ hosts: [ {HOST} ] }}, "
                 "proxy: { upstream: backend } }\n" + "".join(routes))
 
+    def binary(self, name):
+        return Path(self.build or build_dir()) / name
+
     def is_accepted(self, text):
         self.conf.write_text(text)
-        check = subprocess.run([build_dir() / "sluiced", "--check", self.conf],
+        check = subprocess.run([self.binary("sluiced"), "--check", self.conf],
                                capture_output=True, text=True, timeout=START_S, check=False)
         if check.returncode and "not supported yet" not in check.stderr + check.stdout:
             raise Unusable("sluiced --check: " + (check.stderr + check.stdout).strip())
         return check.returncode == 0
 
     def command(self):
-        if not (build_dir() / "sluiced").exists():
-            raise Unusable("sluiced is not built: run make")
-        return [build_dir() / "sluiced", "--config", self.conf]
+        return [self.binary("sluiced"), "--config", self.conf]
 
     def cli(self, *words):
         """What `sluice WORDS` prints, as JSON text."""
         return subprocess.run(
-            [build_dir() / "sluice", "--socket", self.directory / "run/admin.sock", "--bpffs",
+            [self.binary("sluice"), "--socket", self.directory / "run/admin.sock", "--bpffs",
              self.pins, "--state-dir", self.directory / "state", "-j", *words],
             text=True, check=True, capture_output=True, timeout=START_S).stdout
 

@@ -5,6 +5,7 @@ so that what else happens on the machine meets all of them alike. All samples ar
 import time
 
 from . import machine
+from .load import BadLoad
 
 WARM_UP_S = 0.1
 
@@ -19,12 +20,19 @@ FIGURES = {
 }
 
 
+def run_load(proxy, load, seconds, cpus):
+    try:
+        return load.run(proxy.port, seconds, cpus)
+    except BadLoad as error:
+        raise BadLoad(f"{proxy.name}: {error}") from None
+
+
 def take_sample(proxy, backend, load, seconds, cpus=None):
     """One measured run. `proxy` and `backend` are programs that run."""
     kernel = machine.kernel_cpu_ns()
     ticks, started = machine.busy_ticks(), time.monotonic()
     proxy_ns, backend_ns = proxy.cpu_ns(), backend.cpu_ns()
-    found = load.run(proxy.port, seconds, cpus)
+    found = run_load(proxy, load, seconds, cpus)
     proxy_ns, backend_ns = proxy.cpu_ns() - proxy_ns, backend.cpu_ns() - backend_ns
     took_s = time.monotonic() - started
     kernel_ns = machine.kernel_difference_ns(kernel, machine.kernel_cpu_ns())
@@ -53,6 +61,6 @@ def measure(proxies, backend, load, rounds, seconds, cpus=None):
     for turn in range(rounds):
         for nth in range(len(proxies)):
             proxy = proxies[(nth + turn) % len(proxies)]
-            load.run(proxy.port, min(WARM_UP_S, seconds), cpus)
+            run_load(proxy, load, min(WARM_UP_S, seconds), cpus)
             samples[proxy.name].append(take_sample(proxy, backend, load, seconds, cpus))
     return samples
