@@ -300,8 +300,12 @@ $(B)/sluice: $(call objects,$(TOOL_SOURCES)) $(LIB)
 	$(call say,LINK,$@)
 	$(call link,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
 
+# Without the tests' own malloc, which can be told to fail.
+$(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(LIB)
+	$(call say,LINK,$@)
+	$(call link,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+
 $(B)/tests/%: LINK_LIBS := -lcmocka
-$(BENCHES) $(BENCH_TOOLS): LINK_LIBS :=
 $(B)/tests/%: $(B)/obj/tests/%.o $(SUPPORT) $(LIB)
 	$(call say,LINK,$@)
 	$(call link,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS))

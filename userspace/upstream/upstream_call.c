@@ -334,8 +334,11 @@ static void call_finish(struct upstream_conn *conn)
 			      conn->body.data_bytes > LARGE_BODY_BYTES;
 	call_detach(conn);
 	if (keep && upstream_pools_keep_idle(conn)) {
-		/* Single receives leave the next large body in the socket, for the pipe. */
-		if (conn->recv_one)
+		/*
+		 * Single receives leave the next large body in the socket, for the pipe. A pause that
+		 * the answer's last buffer asked for must not outlive the call.
+		 */
+		if (conn->recv_one || call->paused)
 			stream_recv_start(&conn->stream,
 					  conn->expects_large ? RECV_ONE : RECV_MANY);
 		conn->recv_one = conn->expects_large;
