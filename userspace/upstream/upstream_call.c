@@ -335,8 +335,8 @@ static void call_finish(struct upstream_conn *conn)
 	call_detach(conn);
 	if (keep && upstream_pools_keep_idle(conn)) {
 		/*
-		 * Single receives leave the next large body in the socket, for the pipe. A pause that
-		 * the answer's last buffer asked for must not outlive the call.
+		 * Single receives leave the next large body in the socket, for the pipe. A pause
+		 * that the answer's last buffer asked for must not outlive the call.
 		 */
 		if (conn->recv_one || call->paused)
 			stream_recv_start(&conn->stream,
