@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/utf8.h"
+
 void json_init(struct json_writer *json, struct buf *out, bool pretty)
 {
 	*json = (struct json_writer){.out = out, .pretty = pretty};
@@ -40,43 +42,6 @@ static void put_line(struct json_writer *json)
 	put(json, STR("\n"));
 	for (unsigned int i = 0; i < json->depth; i++)
 		put(json, STR("  "));
-}
-
-/*
- * Length of the well-formed UTF-8 sequence at `bytes`, 0 when there is none (Unicode 15, table
- * 3-7: no surrogates, no overlong forms, nothing beyond U+10FFFF).
- */
-static size_t utf8_len(const unsigned char *bytes, size_t len)
-{
-	unsigned char low = 0x80, high = 0xbf;
-	size_t need;
-
-	if (bytes[0] < 0x80)
-		return 1;
-	if (bytes[0] >= 0xc2 && bytes[0] <= 0xdf)
-		need = 2;
-	else if (bytes[0] >= 0xe0 && bytes[0] <= 0xef)
-		need = 3;
-	else if (bytes[0] >= 0xf0 && bytes[0] <= 0xf4)
-		need = 4;
-	else
-		return 0;
-	if (len < need)
-		return 0;
-	if (bytes[0] == 0xe0)
-		low = 0xa0;
-	else if (bytes[0] == 0xed)
-		high = 0x9f;
-	else if (bytes[0] == 0xf0)
-		low = 0x90;
-	else if (bytes[0] == 0xf4)
-		high = 0x8f;
-	if (bytes[1] < low || bytes[1] > high)
-		return 0;
-	for (size_t i = 2; i < need; i++)
-		if ((bytes[i] & 0xc0) != 0x80)
-			return 0;
-	return need;
 }
 
 static void put_escape(struct json_writer *json, unsigned char byte)

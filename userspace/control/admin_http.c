@@ -120,7 +120,7 @@ static void write_stats(struct json_writer *json, const struct route *route)
 	static const char *const classes[] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
 	struct route_row sum = route_stats_sum(route->stats);
 
-	json_u64(json, "requests", sum.requests);
+	json_u64(json, "requests", route_row_requests(&sum));
 	json_open_object(json, "responses");
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++)
 		json_u64(json, classes[i], sum.responses[i]);

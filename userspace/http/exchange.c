@@ -4,6 +4,7 @@
 
 #include "http/files.h"
 #include "http/forwarding.h"
+#include "base/clock.h"
 #include "http/local_answer.h"
 #include "http/policy.h"
 #include "http/request_target.h"
@@ -52,17 +53,21 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 	return exchange;
 }
 
-static void count_exchange(const struct exchange *exchange)
+/* Counts it and logs it. */
+static void record(const struct exchange *exchange)
 {
-	struct route_row *row;
+	struct http_worker *worker = exchange->worker;
+	struct route_row *row = &worker->unrouted;
+	uint64_t end_ns = loop_now_ns(worker->loop);
 
-	if (!exchange->route || !exchange->route->stats)
-		return;
-	row = &exchange->route->stats->rows[exchange->worker->index];
-	worker_add(&row->requests, 1);
-	worker_add(&row->responses[exchange->status < 600 ? exchange->status / 100 : 0], 1);
-	worker_add(&row->bytes_in, (int64_t)exchange->bytes_in);
-	worker_add(&row->bytes_out, (int64_t)exchange->bytes_out);
+	/* Begun and ended within one turn: only the clock knows how long it took. */
+	if (end_ns == exchange->begin_ns)
+		end_ns = clock_mono_ns();
+	if (exchange->route && exchange->route->stats)
+		row = &exchange->route->stats->rows[worker->index];
+	route_row_count(row, exchange->status, exchange->bytes_in, exchange->bytes_out,
+			(end_ns - exchange->begin_ns) / 1000);
+	access_log_write(&worker->access_log, exchange, end_ns);
 }
 
 void exchange_free(struct exchange *exchange)
@@ -72,7 +77,7 @@ void exchange_free(struct exchange *exchange)
 	if (exchange->action && exchange->action->abort)
 		exchange->action->abort(exchange);
 	timer_stop(&exchange->age_timer);
-	count_exchange(exchange);
+	record(exchange);
 	worker_snapshot_unref(exchange->config);
 	worker_add(&worker->exchanges_open, -1);
 	if (worker->free_exchange_count >= FREE_EXCHANGES_MAX) {

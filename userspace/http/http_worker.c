@@ -18,6 +18,17 @@ const char *http_counter_name(enum http_counter counter)
 	return names[counter];
 }
 
+const char *http_counter_help(enum http_counter counter)
+{
+	static const char *const helps[] = {
+#define X(symbol, name, help) [HTTP_COUNTER_##symbol] = help,
+		HTTP_COUNTERS(X)
+#undef X
+	};
+
+	return helps[counter];
+}
+
 void worker_snapshot_ref(struct worker_snapshot *config)
 {
 	config->refs++;
@@ -99,11 +110,12 @@ static void on_drain_timer(struct timer *timer)
 int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
 		    struct http_worker **ret_worker, struct error *err)
 {
-	struct http_worker *worker = calloc(1, sizeof(*worker));
+	struct http_worker *worker = aligned_alloc(_Alignof(struct http_worker), sizeof(*worker));
 	int ret;
 
 	if (!worker)
 		return error_set(err, -ENOMEM, "out of memory for worker %u", index);
+	memset(worker, 0, sizeof(*worker));
 	worker->loop = loop;
 	worker->index = index;
 	random_init(&worker->random);
@@ -112,6 +124,11 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	worker->config = worker_snapshot_new(snapshot);
 	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->pools)
 			     : -ENOMEM;
+	if (ret == 0) {
+		ret = access_log_init(&worker->access_log, loop, index);
+		if (ret < 0)
+			upstream_pools_free(worker->pools);
+	}
 	if (ret < 0) {
 		worker_snapshot_unref(worker->config);
 		free(worker);
@@ -182,6 +199,7 @@ void http_worker_free(struct http_worker *worker)
 		free(exchange);
 	}
 	downstream_http1_cache_free(worker);
+	access_log_done(&worker->access_log);
 	upstream_pools_free(worker->pools);
 	send_segment_cache_done(&worker->segments);
 	worker_snapshot_unref(worker->config);
@@ -201,4 +219,6 @@ void http_worker_get_stats(const struct http_worker *worker, struct http_worker_
 	ret_stats->exchanges_open = load(&worker->exchanges_open);
 	ret_stats->counters[HTTP_COUNTER_UPSTREAM_RETRIES] = upstream_pools_retries(worker->pools);
 	ret_stats->upstream_connections_open = upstream_pools_connections(worker->pools);
+	ret_stats->unrouted = (struct route_row){0};
+	route_row_add(&ret_stats->unrouted, &worker->unrouted);
 }

@@ -27,7 +27,8 @@ struct http_worker;
 	X(IDLE_TIMEOUTS, "idle_timeouts", "connections closed: idle")                              \
 	X(REQUEST_TIMEOUTS, "request_timeouts", "exchanges ended: too old")                        \
 	X(CLIENT_ABORTS, "client_aborts", "clients that left before their answer was complete")    \
-	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead")
+	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead") \
+	X(ACCESS_LOG_DROPPED, "access_log_dropped", "access log lines dropped: the disk is slow")
 
 enum http_counter {
 #define X(symbol, name, help) HTTP_COUNTER_##symbol,
@@ -41,8 +42,10 @@ struct http_worker_stats {
 	uint64_t connections_open; /* downstream */
 	uint64_t exchanges_open;
 	uint64_t upstream_connections_open;
+	struct route_row unrouted; /* requests that no route was found for */
 };
 const char *http_counter_name(enum http_counter counter);
+const char *http_counter_help(enum http_counter counter);
 
 /* Takes its own reference on the snapshot. On the worker's thread. */
 int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,

@@ -43,23 +43,64 @@ void route_stats_unref(struct route_stats *stats)
 		registry_unref(&stats->entry);
 }
 
+const uint64_t route_durations_us[] = {
+#define X(bound) bound,
+	ROUTE_DURATIONS_US(X)
+#undef X
+};
+
 static uint64_t load(const atomic_uint_fast64_t *cell)
 {
 	return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+/* Single writer: no locked instruction is needed. */
+static void add(atomic_uint_fast64_t *cell, uint64_t count)
+{
+	atomic_store_explicit(cell, load(cell) + count, memory_order_relaxed);
+}
+
+void route_row_count(struct route_row *row, uint16_t status, uint64_t bytes_in, uint64_t bytes_out,
+		     uint64_t duration_us)
+{
+	unsigned int bucket = 0;
+
+	/* Most end in the first few. */
+	while (bucket < ROUTE_DURATION_BOUNDS && duration_us > route_durations_us[bucket])
+		bucket++;
+	add(&row->responses[status < 600 ? status / 100 : 0], 1);
+	if (bytes_in)
+		add(&row->bytes_in, bytes_in);
+	add(&row->bytes_out, bytes_out);
+	add(&row->durations[bucket], 1);
+	add(&row->duration_sum_us, duration_us);
+}
+
+void route_row_add(struct route_row *sum, const struct route_row *row)
+{
+	sum->bytes_in += load(&row->bytes_in);
+	sum->bytes_out += load(&row->bytes_out);
+	sum->duration_sum_us += load(&row->duration_sum_us);
+	for (unsigned int digit = 0; digit < ARRAY_SIZE(sum->responses); digit++)
+		sum->responses[digit] += load(&row->responses[digit]);
+	for (unsigned int bucket = 0; bucket < ARRAY_SIZE(sum->durations); bucket++)
+		sum->durations[bucket] += load(&row->durations[bucket]);
+}
+
+uint64_t route_row_requests(const struct route_row *sum)
+{
+	uint64_t requests = 0;
+
+	for (unsigned int digit = 0; digit < ARRAY_SIZE(sum->responses); digit++)
+		requests += load(&sum->responses[digit]);
+	return requests;
 }
 
 struct route_row route_stats_sum(const struct route_stats *stats)
 {
 	struct route_row sum = {0};
 
-	for (unsigned int i = 0; i < stats->row_count; i++) {
-		const struct route_row *row = &stats->rows[i];
-
-		sum.requests += load(&row->requests);
-		sum.bytes_in += load(&row->bytes_in);
-		sum.bytes_out += load(&row->bytes_out);
-		for (unsigned int digit = 0; digit < ARRAY_SIZE(sum.responses); digit++)
-			sum.responses[digit] += load(&row->responses[digit]);
-	}
+	for (unsigned int i = 0; i < stats->row_count; i++)
+		route_row_add(&sum, &stats->rows[i]);
 	return sum;
 }

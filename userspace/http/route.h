@@ -25,12 +25,26 @@ struct upstream_conf;
 enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT };
 enum route_action { ROUTE_PROXY, ROUTE_REDIRECT, ROUTE_RESPOND, ROUTE_FILES };
 
+/* Upper bounds of the histogram of durations, in microseconds; one bucket more has the rest. */
+#define ROUTE_DURATIONS_US(X)                                                                      \
+	X(250)                                                                                     \
+	X(500) X(1000) X(2500) X(5000) X(10000) X(25000) X(50000) X(100000) X(250000) X(500000)    \
+		X(1000000) X(2500000) X(10000000)
+
+#define X(bound) +1
+enum { ROUTE_DURATION_BOUNDS = ROUTE_DURATIONS_US(X) };
+#undef X
+extern const uint64_t route_durations_us[ROUTE_DURATION_BOUNDS];
+
+/* Three lines of the CPU's cache; the second and third are the histogram. */
 struct route_row {
-	_Alignas(64) atomic_uint_fast64_t requests;
-	atomic_uint_fast64_t responses[6]; /* by first digit of the status; 0: none was sent */
-	atomic_uint_fast64_t bytes_in;	   /* request bodies */
-	atomic_uint_fast64_t bytes_out;	   /* response bodies */
+	_Alignas(64) atomic_uint_fast64_t responses[6]; /* by first digit of the status; 0: none */
+	atomic_uint_fast64_t bytes_in;			/* request bodies */
+	atomic_uint_fast64_t bytes_out;			/* response bodies */
+	atomic_uint_fast64_t durations[ROUTE_DURATION_BOUNDS + 1]; /* each in one bucket */
+	atomic_uint_fast64_t duration_sum_us;
 };
+_Static_assert(sizeof(struct route_row) == 192, "three lines of the cache");
 
 /* Runtime: registry kind "route", by name. */
 struct route_stats {
@@ -43,6 +57,13 @@ int route_stats_acquire(struct registry *registry, struct str name, unsigned int
 			struct route_stats **ret_stats);
 void route_stats_unref(struct route_stats *stats);
 struct route_row route_stats_sum(const struct route_stats *stats);
+/* Adds a row that its worker may be writing. */
+void route_row_add(struct route_row *sum, const struct route_row *row);
+/* Every request has one answer, or none: responses[0]. */
+uint64_t route_row_requests(const struct route_row *sum);
+/* Of the worker whose row it is. */
+void route_row_count(struct route_row *row, uint16_t status, uint64_t bytes_in, uint64_t bytes_out,
+		     uint64_t duration_us);
 
 struct route_field {
 	struct str name, value; /* checked to be valid at load */

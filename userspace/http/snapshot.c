@@ -49,6 +49,7 @@ void snapshot_unref(struct snapshot *snapshot)
 		for (unsigned int j = 0; j < upstream->endpoint_count; j++)
 			endpoint_unref(upstream->endpoints[j].endpoint);
 	}
+	access_log_file_unref(snapshot->access_log_file);
 	arena_done(&snapshot->arena);
 	free(snapshot);
 }

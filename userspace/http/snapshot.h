@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "http/forwarding.h"
+#include "http/access_log.h"
 #include "http/listener.h"
 #include "http/policy.h"
 #include "http/route.h"
@@ -34,6 +35,9 @@ struct node_conf {
 	int log_format; /* enum log_format; may change by reload */
 	uint64_t drain_ms;
 	struct trusted_proxies trusted_proxies; /* may change by reload */
+	struct access_log_conf access_log;	/* may change by reload */
+	struct str metrics;			/* as written; ptr NULL: none */
+	struct sock_addr metrics_addr;
 };
 
 /* An element of allow or deny as it is written, for the effective configuration. */
@@ -76,6 +80,8 @@ struct snapshot {
 	unsigned int policy_count;
 	struct route *routes;
 	unsigned int route_count;
+	/* Opened by the control thread before publication; one reference. NULL: no access log. */
+	struct access_log_file *access_log_file;
 };
 
 /* Empty, with one reference. NULL: out of memory. */

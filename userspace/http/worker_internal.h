@@ -6,6 +6,7 @@
 #define SLUICE_HTTP_WORKER_INTERNAL_H
 
 #include "base/random.h"
+#include "http/access_log.h"
 #include "http/exchange.h"
 #include "http/http_worker.h"
 
@@ -29,6 +30,9 @@ struct http_worker {
 	void *on_drained_arg;
 
 	struct random_state random;
+	struct access_log access_log;
+	struct route_row unrouted; /* exchanges that no route was found for */
+
 	uint64_t date_made_ms;
 	char date[32]; /* "Sun, 06 Nov 1994 08:49:37 GMT" */
 
