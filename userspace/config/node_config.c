@@ -167,6 +167,76 @@ static void trusted_proxies_print(struct conf_writer *writer, const char *key, c
 	conf_write_close(writer);
 }
 
+/* ---- access_log ---- */
+
+static const struct field_name access_log_formats[] = {
+	{.name = "json", .value = ACCESS_LOG_JSON},
+	{.name = "combined", .value = ACCESS_LOG_COMBINED},
+};
+
+/* The standard streams by name: what they lead to often cannot be opened again by a path. */
+static int log_file_read(const struct field_context *context, const struct conf_node *node,
+			 void *target)
+{
+	struct str *file = &((struct access_log_conf *)target)->file;
+	char value[VALUE_MAX];
+
+	if (node->type == CONF_SCALAR &&
+	    (str_eq_cstr(node->value, "stdout") || str_eq_cstr(node->value, "stderr"))) {
+		*file = arena_copy(context->arena, node->value);
+		return file->ptr ? 0 : field_no_memory(context, node);
+	}
+	if (node->type == CONF_SCALAR && str_starts_with(node->value, STR("/")))
+		return path_read(context, node, 3072, file);
+	conf_error(context->errors, node,
+		   "%s: file: expected an absolute path, stdout or stderr, got %s", context->what,
+		   conf_describe(node, value, sizeof(value)));
+	return -EINVAL;
+}
+
+static void log_file_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	conf_write_str(writer, key, ((const struct access_log_conf *)target)->file);
+}
+
+static const struct field access_log_fields[] = {
+	{.key = "file",
+	 .kind = FIELD_CUSTOM,
+	 .required = true,
+	 .read = log_file_read,
+	 .print = log_file_print},
+	{.key = "format",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct access_log_conf, format),
+	 .names = access_log_formats,
+	 .name_count = ARRAY_SIZE(access_log_formats),
+	 .default_text = "json"},
+	{.key = "sample",
+	 .kind = FIELD_PERCENT,
+	 .offset = offsetof(struct access_log_conf, sample),
+	 .min = 1,
+	 .max = ACCESS_LOG_SAMPLE_ALL,
+	 .default_text = "100%"},
+};
+
+static int access_log_read(const struct field_context *context, const struct conf_node *node,
+			   void *target)
+{
+	return field_read(context, access_log_fields, ARRAY_SIZE(access_log_fields), node,
+			  "node: access_log", &((struct node_conf *)target)->access_log);
+}
+
+static void access_log_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct access_log_conf *conf = &((const struct node_conf *)target)->access_log;
+
+	if (!conf->file.ptr)
+		return;
+	conf_write_open_mapping(writer, key);
+	field_write(writer, access_log_fields, ARRAY_SIZE(access_log_fields), conf);
+	conf_write_close(writer);
+}
+
 static const struct field admin_fields[] = {
 	{.key = "socket",
 	 .kind = FIELD_CUSTOM,
@@ -235,9 +305,12 @@ static const struct field node_fields[] = {
 	 .offset = offsetof(struct node_conf, drain_ms),
 	 .max = 86400000,
 	 .default_text = "30s"},
+	{.key = "access_log",
+	 .kind = FIELD_CUSTOM,
+	 .read = access_log_read,
+	 .print = access_log_print},
 	{.key = "metrics", .kind = FIELD_NOT_YET},
 	{.key = "dashboard", .kind = FIELD_NOT_YET},
-	{.key = "access_log", .kind = FIELD_NOT_YET},
 	{.key = "tracing", .kind = FIELD_NOT_YET},
 	{.key = "trusted_proxies",
 	 .kind = FIELD_CUSTOM,

@@ -118,6 +118,28 @@ static void write_dataplane(struct json_writer *json, const struct daemon *daemo
 	json_close_object(json);
 }
 
+/* What is dropped by workers is among the counters: access_log_dropped. */
+static void write_access_log(struct json_writer *json, const struct daemon *daemon)
+{
+	const struct access_log_conf *conf = &daemon->snapshot->node.access_log;
+	struct access_log_stats stats = {0};
+
+	if (!conf->file.ptr) {
+		json_nil(json, "access_log");
+		return;
+	}
+	if (daemon->access_log.sink)
+		stats = access_log_sink_stats(daemon->access_log.sink);
+	json_open_object(json, "access_log");
+	json_str(json, "file", conf->file);
+	json_cstring(json, "format", conf->format == ACCESS_LOG_JSON ? "json" : "combined");
+	json_double(json, "sample", (double)conf->sample / ACCESS_LOG_SAMPLE_ALL);
+	json_u64(json, "lines", stats.lines);
+	json_u64(json, "bytes", stats.bytes);
+	json_u64(json, "lines_lost", stats.lines_lost);
+	json_close_object(json);
+}
+
 static void write_listeners(struct json_writer *json, const struct snapshot *snapshot)
 {
 	char text[ADDR_TEXT_MAX];
@@ -177,6 +199,7 @@ void admin_get_status(struct daemon *daemon, const struct admin_request *request
 	write_steering(&json, daemon);
 	write_dataplane(&json, daemon);
 	write_listeners(&json, daemon->snapshot);
+	write_access_log(&json, daemon);
 	write_privileges(&json, &daemon->privileges);
 	json_close_object(&json);
 	admin_finish(response, &json);

@@ -211,6 +211,8 @@ static int set_up(struct daemon *daemon, struct error *err)
 	if (!r)
 		r = start_drop_privileges(daemon, err);
 	if (!r)
+		r = start_access_log(daemon, err);
+	if (!r)
 		r = start_workers(daemon, on_worker_exit, err);
 	if (!r)
 		r = reload_publish(daemon, daemon->snapshot, &plan, err);
@@ -263,6 +265,7 @@ static void clean_up(struct daemon *daemon)
 		(void)registry_sweep(daemon->registry);
 		registry_free(daemon->registry);
 	}
+	(void)access_log_writer_stop(&daemon->access_log);
 	free(daemon->workers);
 	event_ring_done(&daemon->events);
 	loop_free(daemon->loop);

@@ -13,6 +13,7 @@
 
 #include "base/registry.h"
 #include "conf/conf.h"
+#include "control/access_log_writer.h"
 #include "control/event_ring.h"
 #include "control/privileges.h"
 #include "control/steering.h"
@@ -23,6 +24,7 @@
 #include "kern/dataplane.h"
 
 struct admin;
+struct metrics_server;
 
 enum daemon_state { DAEMON_STARTING, DAEMON_READY, DAEMON_DRAINING };
 
@@ -49,6 +51,8 @@ struct daemon {
 	char engine_reason[512]; /* why not io_uring; "" when it is, or when epoll was asked for */
 	struct admin *admin;
 	struct event_ring events;
+	struct access_log_writer access_log;
+	struct metrics_server *metrics; /* NULL: none */
 
 	struct user user;
 	bool has_user;

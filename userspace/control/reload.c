@@ -29,6 +29,7 @@ int reload_compare_node(const struct node_conf *before, const struct node_conf *
 		{"io", before->io == after->io},
 		{"memory_limit", before->memory_limit_bytes == after->memory_limit_bytes},
 		{"drain", before->drain_ms == after->drain_ms},
+		{"metrics", str_eq(before->metrics, after->metrics)},
 	};
 	int r = 0;
 
@@ -153,8 +154,12 @@ static int swap(struct daemon *daemon, struct snapshot *next, struct error *err)
 {
 	_cleanup_(steering_plan_done)
 	struct steering_plan plan = {0};
+	_cleanup_close_ int log_fd = -1;
 	int r = steering_plan_make(&daemon->steering, next, &plan, err);
 
+	if (!r)
+		r = access_log_writer_open(&daemon->access_log, daemon->snapshot, next, &log_fd,
+					   err);
 	if (r)
 		return r;
 	r = reload_apply_dataplane(daemon, next, err);
@@ -164,6 +169,7 @@ static int swap(struct daemon *daemon, struct snapshot *next, struct error *err)
 		take_back_dataplane(daemon);
 		return r;
 	}
+	access_log_writer_commit(next, TAKE_FD(log_fd));
 	snapshot_unref(daemon->snapshot);
 	daemon->snapshot = snapshot_ref(next);
 	log_configure((enum log_level)next->node.log_level, (enum log_format)next->node.log_format);
@@ -197,6 +203,24 @@ static int load_and_swap(struct daemon *daemon, struct conf_errors *errors)
 	return r;
 }
 
+/*
+ * Whoever renamed the log and asked for a reload must get a new file, whatever the configuration
+ * looks like at that moment.
+ */
+static void reopen_access_log(const struct daemon *daemon)
+{
+	const struct snapshot *snapshot = daemon->snapshot;
+	struct error err = {0};
+	int fd;
+
+	if (!snapshot->access_log_file)
+		return;
+	if (access_log_file_reopen(snapshot->access_log_file, &fd, &err))
+		log_error("control", "the access log goes on in the file it had: %s", err.text);
+	else
+		access_log_writer_commit(snapshot, fd);
+}
+
 int reload_run(struct daemon *daemon, struct conf_errors *errors)
 {
 	int r;
@@ -216,6 +240,7 @@ int reload_run(struct daemon *daemon, struct conf_errors *errors)
 				break;
 			log_error("control", "reload: %s", line);
 		}
+		reopen_access_log(daemon);
 		log_error("control", "reload refused: generation %llu stays",
 			  (unsigned long long)daemon->generation);
 		event_publish(EVENT_RELOAD_REFUSED, str_from_cstr(daemon->config_file),

@@ -240,6 +240,18 @@ static int allow_config_file(const char *path, void *arg)
 	return 0;
 }
 
+/* The directory: after a rotation a new file is made in it. */
+static void allow_access_log(struct landlock_list *list, struct str file)
+{
+	char target[PATH_MAX];
+
+	if (!file.ptr || file.ptr[0] != '/')
+		return;
+	allow_parent(list, file.ptr, true);
+	if (realpath(file.ptr, target))
+		allow_parent(list, target, true);
+}
+
 static int restrict_paths(struct daemon *daemon, struct error *err)
 {
 	static const char *const system[] = {"/etc",  "/usr", "/lib", "/lib64",
@@ -253,6 +265,7 @@ static int restrict_paths(struct daemon *daemon, struct error *err)
 	allow_parent(list, node->admin_socket.ptr, true);
 	if (daemon->dataplane)
 		allow_path(list, node->bpffs.ptr, true);
+	allow_access_log(list, node->access_log.file);
 	for (size_t i = 0; i < ARRAY_SIZE(system); i++)
 		allow_path(list, system[i], false);
 	(void)config_files_walk(daemon->config_file, allow_config_file, list);
@@ -277,6 +290,9 @@ int start_drop_privileges(struct daemon *daemon, struct error *err)
 	const struct user *user = daemon->has_user ? &daemon->user : NULL;
 	int r;
 
+	r = access_log_writer_prepare(&daemon->snapshot->node, user, err);
+	if (r)
+		return r;
 	if (user && geteuid() == 0) {
 		r = give_state_dir(state_dir, user, err);
 		if (!r && daemon->dataplane)
@@ -300,6 +316,18 @@ int start_drop_privileges(struct daemon *daemon, struct error *err)
 	r = restrict_paths(daemon, err);
 	if (!r && !daemon->privileges.landlock)
 		log_warn("control", "no Landlock: %s", daemon->privileges.landlock_reason);
+	return r;
+}
+
+/* ---- access log ---- */
+
+int start_access_log(struct daemon *daemon, struct error *err)
+{
+	int r = access_log_writer_start(&daemon->access_log, daemon->has_user, err);
+	int fd;
+
+	if (!r)
+		r = access_log_writer_open(&daemon->access_log, NULL, daemon->snapshot, &fd, err);
 	return r;
 }
 

@@ -18,6 +18,8 @@ int start_dataplane(struct daemon *daemon, struct error *err);
 /* Directories and pins to node.user, then identity, capabilities, Landlock. */
 int start_drop_privileges(struct daemon *daemon, struct error *err);
 /* Workers, pinned round the CPUs that this process may use. */
+/* Opens it as the user that reloads will be made as. */
+int start_access_log(struct daemon *daemon, struct error *err);
 int start_workers(struct daemon *daemon, void (*on_exit)(struct worker *worker, void *arg),
 		  struct error *err);
 

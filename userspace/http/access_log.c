@@ -42,7 +42,7 @@ void access_log_done(struct access_log *log)
 }
 
 /* xorshift64*: nobody gains by guessing which request is logged. */
-static bool is_sampled(struct access_log *log, uint32_t sample)
+static bool is_sampled(struct access_log *log, uint64_t sample)
 {
 	if (sample == ACCESS_LOG_SAMPLE_ALL)
 		return true;

@@ -21,7 +21,7 @@ struct exchange;
 struct access_log_conf {
 	struct str file; /* ptr NULL: no access log */
 	int format;	 /* enum access_log_format */
-	uint32_t sample; /* in parts of ten thousand: 1 to ACCESS_LOG_SAMPLE_ALL */
+	uint64_t sample; /* in parts of ten thousand: 1 to ACCESS_LOG_SAMPLE_ALL */
 };
 
 struct access_log {

@@ -63,7 +63,9 @@ static void test_every_key_of_node_is_read(void **state)
 				       "  memory_limit: 64MiB\n"
 				       "  log: { level: debug, format: text }\n"
 				       "  drain: 5s\n"
-				       "  trusted_proxies: [ 10.0.0.0/8, 2001:db8::1 ]\n");
+				       "  trusted_proxies: [ 10.0.0.0/8, 2001:db8::1 ]\n"
+				       "  access_log: { file: /tmp/a.log, format: combined, "
+				       "sample: 12.5% }\n");
 	node = &loaded.snapshot->node;
 	assert_int_equal(node->workers, 7);
 	assert_int_equal(config_worker_count(loaded.snapshot), 7);
@@ -79,6 +81,23 @@ static void test_every_key_of_node_is_read(void **state)
 	assert_int_equal(node->trusted_proxies.count, 2);
 	assert_prefix(&node->trusted_proxies.prefixes[0], "10.0.0.0/8");
 	assert_prefix(&node->trusted_proxies.prefixes[1], "2001:db8::1/128");
+	assert_str(node->access_log.file, "/tmp/a.log");
+	assert_int_equal(node->access_log.format, ACCESS_LOG_COMBINED);
+	assert_int_equal(node->access_log.sample, 1250);
+	loaded_done(&loaded);
+}
+
+static void test_access_log_is_json_of_all_requests_by_default_and_absent_without_file(void **state)
+{
+	struct loaded loaded;
+
+	load_good(&loaded, CONFIG_HEAD);
+	assert_null(loaded.snapshot->node.access_log.file.ptr);
+	loaded_done(&loaded);
+	load_good(&loaded, CONFIG_HEAD "node: { access_log: { file: stdout } }\n");
+	assert_str(loaded.snapshot->node.access_log.file, "stdout");
+	assert_int_equal(loaded.snapshot->node.access_log.format, ACCESS_LOG_JSON);
+	assert_int_equal(loaded.snapshot->node.access_log.sample, ACCESS_LOG_SAMPLE_ALL);
 	loaded_done(&loaded);
 }
 
@@ -586,6 +605,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		in_dir(test_version_alone_loads_with_all_defaults),
 		in_dir(test_every_key_of_node_is_read),
+		in_dir(test_access_log_is_json_of_all_requests_by_default_and_absent_without_file),
 		in_dir(test_workers_auto_is_at_least_one),
 		in_dir(test_engine_of_the_environment_wins_over_the_file),
 		in_dir(test_every_key_of_dataplane_is_read),

@@ -79,11 +79,10 @@ static void test_node_errors(void **state)
 		{CONFIG_HEAD "node:\n  drain: 2d\n",
 		 "sluice.yaml:3:10: node: drain: must be 0s to 1d, got '2d'\n"},
 		{CONFIG_HEAD "node:\n  metrics: 127.0.0.1:9464\n  dashboard: 127.0.0.1:9465\n"
-			     "  access_log: {}\n  tracing: {}\n",
+			     "  tracing: {}\n",
 		 "sluice.yaml:3:3: node: 'metrics' is not supported yet\n"
 		 "sluice.yaml:4:3: node: 'dashboard' is not supported yet\n"
-		 "sluice.yaml:5:3: node: 'access_log' is not supported yet\n"
-		 "sluice.yaml:6:3: node: 'tracing' is not supported yet\n"},
+		 "sluice.yaml:5:3: node: 'tracing' is not supported yet\n"},
 		{CONFIG_HEAD "node:\n  trusted_proxies:\n    - 10.0.0.1/8\n    - cdn.example\n"
 			     "    - [ 1 ]\n    - 10.0.0.0/8\n",
 		 "sluice.yaml:4:7: node: trusted_proxies: '10.0.0.1/8' has host bits set; did you "
@@ -94,6 +93,14 @@ static void test_node_errors(void **state)
 		 "list\n"},
 		{CONFIG_HEAD "node:\n  trusted_proxies: 10.0.0.1\n",
 		 "sluice.yaml:3:20: node: trusted_proxies: expected a list, got '10.0.0.1'\n"},
+		{CONFIG_HEAD "node:\n  access_log: {}\n",
+		 "sluice.yaml:3:15: node: access_log: 'file' is required\n"},
+		{CONFIG_HEAD "node:\n  access_log: { file: a.log, format: clf, sample: 0% }\n",
+		 "sluice.yaml:3:23: node: access_log: file: expected an absolute path, stdout or "
+		 "stderr, got 'a.log'\n"
+		 "sluice.yaml:3:38: node: access_log: format: expected one of json, combined, got "
+		 "'clf'\n"
+		 "sluice.yaml:3:51: node: access_log: sample: must be 0.01% to 100%, got '0%'\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));
