@@ -7,9 +7,8 @@
 #include "http/worker_internal.h"
 
 /* How long a line may wait for others, so that an idle node's log is up to date. */
-#define FLUSH_MS	  200
-#define WALL_OFFSET_NS	  1000000000ULL /* how long the difference of the clocks is believed */
-#define RANDOM_MULTIPLIER 0x2545f4914f6cdd1dULL
+#define FLUSH_MS       200
+#define WALL_OFFSET_NS 1000000000ULL /* how long the difference of the clocks is believed */
 
 static void flush(struct access_log *log)
 {
@@ -22,13 +21,10 @@ static void on_flush_timer(struct timer *timer)
 	flush(CONTAINER_OF(timer, struct access_log, flush_timer));
 }
 
-int access_log_init(struct access_log *log, struct loop *loop, unsigned int worker_index)
+int access_log_init(struct access_log *log, struct loop *loop)
 {
 	*log = (struct access_log){.loop = loop, .pool = access_log_pool_new()};
 	timer_init(&log->flush_timer, on_flush_timer);
-	log->random = clock_mono_ns() * RANDOM_MULTIPLIER + worker_index + 1;
-	if (!log->random)
-		log->random = 1;
 	return log->pool ? 0 : -ENOMEM;
 }
 
@@ -39,18 +35,6 @@ void access_log_done(struct access_log *log)
 	timer_stop(&log->flush_timer);
 	flush(log);
 	access_log_pool_unref(TAKE_PTR(log->pool));
-}
-
-/* xorshift64*: nobody gains by guessing which request is logged. */
-static bool is_sampled(struct access_log *log, uint64_t sample)
-{
-	if (sample == ACCESS_LOG_SAMPLE_ALL)
-		return true;
-	log->random ^= log->random >> 12;
-	log->random ^= log->random << 25;
-	log->random ^= log->random >> 27;
-	/* The upper half is the better one; scaled to 0..9999. */
-	return (((log->random * RANDOM_MULTIPLIER) >> 32) * ACCESS_LOG_SAMPLE_ALL) >> 32 < sample;
 }
 
 static uint64_t wall_ms(struct access_log *log, uint64_t time_ns, uint64_t now_ns)
@@ -126,7 +110,10 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 	struct access_log_entry entry;
 	char *room;
 
-	if (!snapshot->access_log_file || !is_sampled(log, conf->sample))
+	if (!snapshot->access_log_file)
+		return;
+	if (conf->sample < ACCESS_LOG_SAMPLE_ALL &&
+	    random_below(&exchange->worker->random, ACCESS_LOG_SAMPLE_ALL) >= conf->sample)
 		return;
 	entry = (struct access_log_entry){
 		.wall_ms = wall_ms(log, exchange->begin_ns, end_ns),

@@ -31,11 +31,10 @@ struct access_log {
 	struct timer flush_timer;
 	struct access_log_clock clock;
 	uint64_t wall_offset_ns, wall_offset_made_ns; /* what makes monotonic time wall time */
-	uint64_t random;			      /* state of the sampling; never 0 */
 };
 
 /* -ENOMEM */
-int access_log_init(struct access_log *log, struct loop *loop, unsigned int worker_index);
+int access_log_init(struct access_log *log, struct loop *loop);
 /* Hands over what is there. Harmless on a struct that is zeroed or whose init failed. */
 void access_log_done(struct access_log *log);
 

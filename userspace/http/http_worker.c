@@ -125,7 +125,7 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->pools)
 			     : -ENOMEM;
 	if (ret == 0) {
-		ret = access_log_init(&worker->access_log, loop, index);
+		ret = access_log_init(&worker->access_log, loop);
 		if (ret < 0)
 			upstream_pools_free(worker->pools);
 	}

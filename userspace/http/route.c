@@ -43,10 +43,9 @@ void route_stats_unref(struct route_stats *stats)
 		registry_unref(&stats->entry);
 }
 
-const uint64_t route_durations_us[] = {
-#define X(bound) bound,
-	ROUTE_DURATIONS_US(X)
-#undef X
+const uint64_t route_durations_us[ROUTE_DURATION_BOUNDS] = {
+	250,   500,    1000,   2500,   5000,	10000,	 25000,
+	50000, 100000, 250000, 500000, 1000000, 2500000, 10000000,
 };
 
 static uint64_t load(const atomic_uint_fast64_t *cell)
