@@ -318,7 +318,7 @@ static void on_accept(struct acceptor *acceptor, int fd)
 	admin_response_init(&conn->response);
 	timer_init(&conn->timer, on_timeout);
 	stream_init(&conn->stream, &conn_ops);
-	if (stream_adopt(loop, &conn->stream, fd)) {
+	if (stream_adopt_accepted(loop, &conn->stream, fd)) {
 		(void)close(fd);
 		conn_free(conn);
 		return;

@@ -5,7 +5,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -107,12 +106,9 @@ static void drain_when_closed(struct worker *worker)
 /* Closing a listener resets what waits in its queue: those were promised a connection. */
 static void take_waiting(struct place *place)
 {
-	int nonblocking = 1;
 	int fd;
 
-	if (ioctl(place->fd, FIONBIO, &nonblocking))
-		return;
-	while ((fd = accept4(place->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0)
+	while ((fd = acceptor_take(place->worker->loop, place->fd)) >= 0)
 		http_worker_accept(place->worker->http, fd);
 }
 

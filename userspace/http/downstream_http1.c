@@ -293,7 +293,7 @@ void downstream_http1_accept(struct http_worker *worker, int fd)
 	stream_init(&conn->stream, &conn_ops);
 	timer_init(&conn->timer, on_timer);
 	send_queue_init(&conn->queue, &worker->segments);
-	if (stream_adopt(worker->loop, &conn->stream, fd) < 0) {
+	if (stream_adopt_accepted(worker->loop, &conn->stream, fd) < 0) {
 		free(conn);
 		return;
 	}

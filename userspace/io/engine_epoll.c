@@ -343,7 +343,7 @@ static void accept_some(struct acceptor *acceptor)
 
 		if (acceptor->state & SOURCE_STOPPING)
 			return;
-		fd = accept4(acceptor->fd, NULL, NULL, SOCK_CLOEXEC);
+		fd = accept4(acceptor->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
 			acceptor_deliver(acceptor, fd);
 			continue;

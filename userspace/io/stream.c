@@ -55,10 +55,8 @@ static int set_blocking_for(const struct engine_ops *engine, int fd)
 /* On failure the descriptor stays the caller's. */
 static int open_on(struct loop *loop, struct stream *stream, int fd, uint32_t flags)
 {
-	int result = set_blocking_for(loop->engine, fd);
+	int result;
 
-	if (result < 0)
-		return result;
 	stream->loop = loop;
 	stream->fd = fd;
 	stream->flags = STREAM_OPEN | STREAM_WRITABLE | flags;
@@ -73,10 +71,17 @@ static int open_on(struct loop *loop, struct stream *stream, int fd, uint32_t fl
 	return 0;
 }
 
+int stream_adopt_accepted(struct loop *loop, struct stream *stream, int fd)
+{
+	return open_on(loop, stream, fd, 0);
+}
+
 int stream_adopt(struct loop *loop, struct stream *stream, int fd)
 {
-	int result = open_on(loop, stream, fd, 0);
+	int result = set_blocking_for(loop->engine, fd);
 
+	if (result == 0)
+		result = open_on(loop, stream, fd, 0);
 	if (result == 0)
 		set_nodelay(fd);
 	return result;
@@ -109,7 +114,9 @@ int stream_connect(struct loop *loop, struct stream *stream, const struct sock_a
 			stream->connect_result = -error;
 		}
 	}
-	result = open_on(loop, stream, fd, flags);
+	result = set_blocking_for(loop->engine, fd);
+	if (result == 0)
+		result = open_on(loop, stream, fd, flags);
 	if (result < 0)
 		return result;
 	(void)TAKE_FD(fd);
@@ -430,6 +437,18 @@ static void end_pause(struct timer *timer)
 	acceptor_queue_work(acceptor);
 }
 
+int acceptor_take(struct loop *loop, int listen_fd)
+{
+	int nonblocking = 1;
+	int fd;
+
+	if (ioctl(listen_fd, FIONBIO, &nonblocking))
+		return -errno;
+	fd = accept4(listen_fd, NULL, NULL,
+		     SOCK_CLOEXEC | (loop->engine->id == IO_ENGINE_IO_URING ? 0 : SOCK_NONBLOCK));
+	return fd < 0 ? -errno : fd;
+}
+
 int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd)
 {
 	int listening = 0;
@@ -445,6 +464,7 @@ int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd)
 	result = set_blocking_for(loop->engine, listen_fd);
 	if (result < 0)
 		return result;
+	set_nodelay(listen_fd); /* what it accepts has that, too */
 	acceptor->loop = loop;
 	acceptor->fd = listen_fd;
 	list_init(&acceptor->link);

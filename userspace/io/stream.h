@@ -83,6 +83,11 @@ void stream_init(struct stream *stream, const struct stream_ops *ops);
 /* Takes the descriptor over (made non-blocking when the engine needs it). */
 int stream_adopt(struct loop *loop, struct stream *stream, int fd);
 /*
+ * The same for a socket that an acceptor of this loop, or acceptor_take(), gave out: those are as
+ * they must be already, which spares two system calls per connection.
+ */
+int stream_adopt_accepted(struct loop *loop, struct stream *stream, int fd);
+/*
  * Makes a socket (TCP_NODELAY) and connects; the result comes by on_connected(). A negative
  * errno at once when there is no socket to be had (-EMFILE, ...): no callback then.
  */
@@ -157,6 +162,9 @@ struct acceptor {
 int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd);
 /* Connections accepted meanwhile are still delivered before on_stopped(). */
 void acceptor_stop(struct acceptor *acceptor);
+
+/* Takes one that waits in the queue of a stopped acceptor's descriptor, or a negative errno. */
+int acceptor_take(struct loop *loop, int listen_fd);
 
 /* ---- sockets to listen on ---- */
 

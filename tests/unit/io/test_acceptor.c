@@ -1,5 +1,6 @@
 #include "io/io_test.h"
 
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -332,6 +333,43 @@ static void test_a_dead_unix_socket_is_replaced_a_living_one_is_not(void **state
 	(void)rmdir(dir);
 }
 
+/* stream_adopt_accepted() makes no system call and trusts in this. */
+static void assert_ready_to_adopt(const struct loop *loop, int fd)
+{
+	bool epoll = loop_engine(loop) == IO_ENGINE_EPOLL;
+	int nodelay = 0;
+	socklen_t len = sizeof(nodelay);
+
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &nodelay, &len), 0);
+	assert_int_equal(nodelay, 1);
+	assert_int_equal(!!(fcntl(fd, F_GETFL) & O_NONBLOCK), epoll);
+}
+
+static void test_accepted_sockets_are_as_the_engine_needs_them(void **state)
+{
+	struct loop *loop = test_loop(state);
+	struct sockaddr_in in;
+	int listen_fd = listen_tcp(&in, 10);
+	struct door door;
+	int clients[2], late;
+
+	door_init(&door);
+	assert_int_equal(acceptor_start(loop, &door.acceptor, listen_fd), 0);
+	clients[0] = connect_tcp(&in);
+	run_until(loop, door.accepted == 1);
+	assert_ready_to_adopt(loop, door.fds[0]);
+	door_finish(loop, &door);
+	clients[1] = connect_tcp(&in);
+	late = acceptor_take(loop, listen_fd);
+	assert_true(late >= 0);
+	assert_ready_to_adopt(loop, late);
+	assert_int_equal(acceptor_take(loop, listen_fd), -EAGAIN);
+	for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
+		(void)close(clients[i]);
+	(void)close(late);
+	(void)close(listen_fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +379,7 @@ int main(void)
 		BOTH_ENGINES(test_accepting_pauses_without_descriptors_and_goes_on),
 		BOTH_ENGINES(test_only_listening_sockets_are_taken),
 		BOTH_ENGINES(test_an_accepted_connection_can_be_adopted),
+		BOTH_ENGINES(test_accepted_sockets_are_as_the_engine_needs_them),
 		ENGINE_TEST(test_a_port_is_shared_only_by_reuseport, setup, 1, "listen"),
 		ENGINE_TEST(test_an_ipv6_listener_leaves_ipv4_alone, setup, 1, "listen"),
 		ENGINE_TEST(test_an_address_of_another_machine_is_refused, setup, 1, "listen"),
