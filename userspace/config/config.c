@@ -14,6 +14,7 @@
 #include "http/listener_config.h"
 #include "http/policy_config.h"
 #include "http/route_config.h"
+#include "http/router.h"
 #include "http/split.h"
 #include "upstream/upstream_config.h"
 
@@ -136,90 +137,40 @@ static bool serves(const struct route *route, const struct listener_conf *listen
 	return !route->listener_count;
 }
 
-static bool share_host(const struct route *left, const struct route *right)
+/* A pair is told once, however many listeners and hosts it meets at. */
+static void report_conflicts(const struct loading *loading, const struct router_conflict *conflicts,
+			     unsigned int count, bool *reported)
 {
-	if (!left->host_count || !right->host_count)
-		return left->host_count == right->host_count;
-	for (unsigned int i = 0; i < left->host_count; i++)
-		for (unsigned int j = 0; j < right->host_count; j++)
-			if (str_eq(left->hosts[i], right->hosts[j]))
-				return true;
-	return false;
-}
+	for (unsigned int i = 0; i < count; i++) {
+		const struct route *earlier = conflicts[i].earlier, *later = conflicts[i].later;
 
-static bool same_methods(const struct route *left, const struct route *right)
-{
-	if (left->methods != right->methods ||
-	    left->other_method_count != right->other_method_count)
-		return false;
-	for (unsigned int i = 0; i < left->other_method_count; i++) {
-		bool found = false;
-
-		for (unsigned int j = 0; j < right->other_method_count && !found; j++)
-			found = str_eq(left->other_methods[i], right->other_methods[j]);
-		if (!found)
-			return false;
-	}
-	return true;
-}
-
-/* The prefixes "/a" and "/a/" match the same paths. */
-static struct str path_key(const struct route *route)
-{
-	struct str path = route->path;
-
-	if (route->path_kind == ROUTE_PATH_PREFIX && str_ends_with(path, STR("/")))
-		path.len--;
-	return path;
-}
-
-static void report_conflict(const struct loading *loading, struct route *const *routes,
-			    const struct route *later)
-{
-	for (unsigned int i = 0; routes[i] != later; i++) {
-		if (routes[i]->path_kind != later->path_kind ||
-		    !str_eq(path_key(routes[i]), path_key(later)) ||
-		    !share_host(routes[i], later) || !same_methods(routes[i], later))
+		if (reported[later - loading->snapshot->routes])
 			continue;
+		reported[later - loading->snapshot->routes] = true;
 		conf_error_at(loading->context.errors, later->line, later->column,
 			      "route '%.*s': matches the same requests as route '%.*s' at line %u, "
 			      "column %u",
-			      STR_FMT(later->name), STR_FMT(routes[i]->name), routes[i]->line,
-			      routes[i]->column);
-		return;
+			      STR_FMT(later->name), STR_FMT(earlier->name), earlier->line,
+			      earlier->column);
 	}
 }
 
-/* Takes the reported route out and tries again, so that the next conflict shows, too. */
 static void build_router(const struct loading *loading, struct listener_conf *listener,
 			 struct route **routes, bool *reported)
 {
+	struct router_conflict conflicts[CONFLICTS_SHOWN_MAX];
 	struct snapshot *snapshot = loading->snapshot;
-	const struct route *conflict;
-	unsigned int count = 0;
+	unsigned int count = 0, conflict_count;
 
 	for (unsigned int i = 0; i < snapshot->route_count; i++)
 		if (snapshot->routes[i].path.ptr && serves(&snapshot->routes[i], listener))
 			routes[count++] = &snapshot->routes[i];
-	for (unsigned int round = 0; round < CONFLICTS_SHOWN_MAX; round++) {
-		unsigned int at = 0;
-
-		listener->router = router_build(&snapshot->arena, routes, count, &conflict);
-		if (!listener->router) {
-			(void)field_no_memory(&loading->context, NULL);
-			return;
-		}
-		if (!conflict)
-			return;
-		if (!reported[conflict - snapshot->routes]) {
-			reported[conflict - snapshot->routes] = true;
-			report_conflict(loading, routes, conflict);
-		}
-		while (routes[at] != conflict)
-			at++;
-		memmove(routes + at, routes + at + 1, (count - at - 1) * sizeof(*routes));
-		count--;
-	}
+	listener->router = router_build(&snapshot->arena, routes, count, conflicts,
+					ARRAY_SIZE(conflicts), &conflict_count);
+	if (!listener->router)
+		(void)field_no_memory(&loading->context, NULL);
+	else
+		report_conflicts(loading, conflicts, conflict_count, reported);
 }
 
 static void build_routers(const struct loading *loading)

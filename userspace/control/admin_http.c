@@ -145,8 +145,7 @@ void admin_get_routes(struct daemon *daemon, const struct admin_request *request
 		json_str(&json, "name", route->name);
 		write_strings(&json, "hosts", route->hosts, route->host_count);
 		json_open_object(&json, "path");
-		json_cstring(&json, "kind",
-			     route->path_kind == ROUTE_PATH_EXACT ? "exact" : "prefix");
+		json_cstring(&json, "kind", route_path_kind_name(route->path_kind));
 		json_str(&json, "value", route->path);
 		json_close_object(&json);
 		write_methods(&json, route);

@@ -8,6 +8,7 @@
 #include "http/local_answer.h"
 #include "http/policy.h"
 #include "http/request_target.h"
+#include "http/router.h"
 #include "http/split.h"
 #include "http/worker_internal.h"
 
@@ -91,11 +92,45 @@ void exchange_free(struct exchange *exchange)
 	worker->free_exchange_count++;
 }
 
+static enum router_result find_route(struct exchange *exchange, struct router_match *ret_match)
+{
+	const struct http_head *head = &exchange->request;
+	const struct router_request request = {
+		.host = exchange->host,
+		.path = exchange->path,
+		.query = exchange->query,
+		.method_id = head->method_id,
+		.method = head->method,
+		.head = head,
+	};
+	enum router_result found = router_find(exchange->listener->router, &request, ret_match);
+
+	exchange->route = ret_match->route;
+	exchange->local.allow = ret_match->allow;
+	return found;
+}
+
+/* Parameters of a template outlive the search. False: out of memory. */
+static bool keep_params(struct exchange *exchange, const struct router_match *match)
+{
+	size_t bytes = match->param_count * sizeof(match->params[0]);
+
+	if (!bytes)
+		return true;
+	exchange->params = arena_alloc(&exchange->arena, bytes);
+	if (!exchange->params)
+		return false;
+	memcpy(exchange->params, match->params, bytes);
+	exchange->param_count = match->param_count;
+	return true;
+}
+
 void exchange_start(struct exchange *exchange)
 {
 	const struct listener_conf *listener = exchange->listener;
 	const struct http_head *request = &exchange->request;
 	enum router_result found;
+	struct router_match match;
 	const char *reason;
 	uint16_t status;
 
@@ -125,8 +160,7 @@ void exchange_start(struct exchange *exchange)
 		return;
 	}
 
-	found = router_find(listener->router, exchange->host, exchange->path, request->method_id,
-			    request->method, &exchange->route, &exchange->local.allow);
+	found = find_route(exchange, &match);
 	if (exchange->path_ambiguous && (found != ROUTER_FOUND || !exchange->route->unsafe_paths)) {
 		exchange_fail_close(exchange, 400, "malformed or ambiguous path");
 		return;
@@ -141,6 +175,10 @@ void exchange_start(struct exchange *exchange)
 		return;
 	case ROUTER_FOUND:
 		break;
+	}
+	if (!keep_params(exchange, &match)) {
+		local_answer_start_error(exchange, 503, "out of memory for the request");
+		return;
 	}
 	exchange->upstream_host = request->host;
 	exchange->upstream_path = exchange->path;

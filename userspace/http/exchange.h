@@ -111,6 +111,9 @@ struct exchange {
 	struct str path;     /* canonical */
 	struct str query;    /* with its '?', or "" */
 	bool path_ambiguous; /* only for routes with unsafe_paths (http/path.h) */
+	/* Of the route's template: views of `path`, so escapes stand as they do there. */
+	struct route_param *params;
+	unsigned int param_count;
 
 	/* The route's policies: which one is at work, and what it keeps while it waits. */
 	unsigned int policy_at;

@@ -103,3 +103,15 @@ struct route_row route_stats_sum(const struct route_stats *stats)
 		route_row_add(&sum, &stats->rows[i]);
 	return sum;
 }
+
+const char *route_path_kind_name(enum route_path_kind kind)
+{
+	static const char *const names[] = {
+		[ROUTE_PATH_EXACT] = "exact",
+		[ROUTE_PATH_TEMPLATE] = "template",
+		[ROUTE_PATH_PREFIX] = "prefix",
+		[ROUTE_PATH_REGEX] = "regex",
+	};
+
+	return names[kind];
+}

@@ -1,11 +1,6 @@
 /*
- * route: what is matched and what is done about it, in the snapshot; and the router that finds it.
- *
- * Precedence is that of the Kubernetes Gateway API: host (exact, then the longest wildcard, then
- * none), then exact path, then the longest prefix, then method, then order in the file. Prefixes
- * match whole segments: /cart matches /cart and /cart/3, not /cartoon. Host is compared without
- * case and port, the path in canonical form (http/path.h). Lookup costs one hash probe per host
- * candidate and per distinct prefix length, whatever the number of routes.
+ * route: what is matched in a request and what is done about it, in the snapshot. The router that
+ * finds the route of a request is in http/router.h; how specific one is, is said there.
  * Immutable once published; counters are rows per worker. Thread rule: read by any thread.
  */
 #ifndef SLUICE_HTTP_ROUTE_H
@@ -15,6 +10,8 @@
 
 #include "base/arena.h"
 #include "base/registry.h"
+#include "http/route_condition.h"
+#include "http/route_template.h"
 #include "proto/http_head.h"
 
 struct files_root;
@@ -22,7 +19,10 @@ struct policy;
 struct split;
 struct upstream_conf;
 
-enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT };
+/* Bytes of a regex's literal beginning that it is looked up by. */
+#define ROUTE_LITERAL_BYTES_MAX 64
+
+enum route_path_kind { ROUTE_PATH_PREFIX, ROUTE_PATH_EXACT, ROUTE_PATH_TEMPLATE, ROUTE_PATH_REGEX };
 enum route_action { ROUTE_PROXY, ROUTE_REDIRECT, ROUTE_RESPOND, ROUTE_FILES };
 
 /* Upper bounds of the histogram of durations; one bucket more has the rest. */
@@ -71,10 +71,14 @@ struct route {
 	struct str *hosts; /* lower-case; "*.example.com" for wildcards; none: every host */
 	unsigned int host_count;
 	enum route_path_kind path_kind;
-	struct str path;  /* canonical; "/" by default */
+	struct str path; /* canonical, prefix "/" by default; or the template or pattern */
+	const struct route_template *template; /* ROUTE_PATH_TEMPLATE */
+	const struct route_regex *regex;       /* ROUTE_PATH_REGEX: of the whole path */
+	struct str regex_prefix; /* what each path that it matches begins with; perhaps "" */
 	uint32_t methods; /* bit (1 << enum http_method); 0: all. HTTP_METHOD_OTHER: see below */
 	struct str *other_methods; /* names without an enum */
 	unsigned int other_method_count;
+	struct route_conditions headers, query;
 	struct str *listeners; /* names; none: every http listener */
 	unsigned int listener_count;
 	bool unsafe_paths; /* "//", %2F and %5C in a path are passed on as they are */
@@ -114,25 +118,7 @@ struct route {
 	struct route_stats *stats; /* one reference */
 };
 
-struct router;
-
-/*
- * Indexes the routes for one listener; `routes` stay where they are. NULL: out of memory.
- * `ret_conflict`: set to the later one of two routes that match exactly the same (host, path,
- * methods), which config/ reports; NULL otherwise.
- */
-struct router *router_build(struct arena *arena, struct route *const *routes, unsigned int count,
-			    const struct route **ret_conflict);
-
-enum router_result {
-	ROUTER_FOUND,
-	ROUTER_NO_ROUTE,  /* 404 */
-	ROUTER_NO_METHOD, /* 405: host and path matched; *ret_allow is the union of the methods */
-};
-
-/* host: lower-case, without port. path: canonical, without query. */
-enum router_result router_find(const struct router *router, struct str host, struct str path,
-			       enum http_method method_id, struct str method,
-			       const struct route **ret_route, uint32_t *ret_allow);
+/* "prefix" and so on: the key in the configuration. */
+const char *route_path_kind_name(enum route_path_kind kind);
 
 #endif

@@ -630,7 +630,7 @@ static int check_path_is_served(const struct field_context *context, const struc
 	char value[VALUE_MAX];
 	struct str canonical;
 
-	if (route->unsafe_paths || !route->path.ptr ||
+	if (route->unsafe_paths || !route->path.ptr || route->path_kind == ROUTE_PATH_REGEX ||
 	    path_canonicalise(route->path, context->arena, &canonical) != -EINVAL)
 		return 0;
 	conf_error(context->errors, node,

@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "conf/names.h"
 #include "http/path.h"
+#include "http/route_condition_config.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -14,7 +15,8 @@ struct path_file {
 	struct str text;
 	enum route_path_kind kind;
 	unsigned int count; /* ways to match that were given */
-	struct route *route;
+	struct route_template *template;
+	struct route_regex *regex;
 };
 
 static bool is_label_byte(char byte)
@@ -112,17 +114,10 @@ static void hosts_print(struct conf_writer *writer, const char *key, const void 
 	write_texts(writer, key, route->hosts, route->host_count);
 }
 
-/* The path must stand as requests are compared with it, or it would never match. */
-static int path_text_read(const struct field_context *context, const struct conf_node *node,
-			  struct path_file *file, enum route_path_kind kind)
+static int check_path_bytes(const struct field_context *context, const struct conf_node *node)
 {
-	char value[VALUE_MAX], meant[VALUE_MAX];
-	struct str canonical;
-	bool ambiguous; /* whether it may be so is seen when the whole route is read */
-	int r;
+	char value[VALUE_MAX];
 
-	file->kind = kind;
-	file->count++;
 	(void)conf_describe(node, value, sizeof(value));
 	if (node->type != CONF_SCALAR || conf_is_null(node) ||
 	    !str_starts_with(node->value, STR("/"))) {
@@ -143,23 +138,53 @@ static int path_text_read(const struct field_context *context, const struct conf
 			return -EINVAL;
 		}
 	}
-	r = path_canonicalise_flagged(node->value, context->arena, &canonical, &ambiguous);
-	if (r == -EINVAL) {
+	return 0;
+}
+
+/*
+ * The path must stand as requests are compared with it, or it would never match. `text` is that of
+ * the node, or stands for it.
+ */
+static int check_canonical(const struct field_context *context, const struct conf_node *node,
+			   struct str text)
+{
+	char value[VALUE_MAX], meant[VALUE_MAX];
+	struct str canonical;
+	bool ambiguous; /* whether it may be so is seen when the whole route is read */
+	int r = path_canonicalise_flagged(text, context->arena, &canonical, &ambiguous);
+
+	(void)conf_describe(node, value, sizeof(value));
+	if (r == -ENOMEM)
+		return field_no_memory(context, node);
+	if (r) {
 		conf_error(context->errors, node,
 			   "%s: %s: such a path is never routed (bad or forbidden escape, or above "
 			   "the root)",
 			   context->what, value);
 		return r;
 	}
-	if (!r && !str_eq(canonical, node->value)) {
+	if (str_eq(canonical, text))
+		return 0;
+	if (str_eq(text, node->value))
 		conf_error(context->errors, node, "%s: %s must be written as %s", context->what,
 			   value, str_quote(canonical, meant, sizeof(meant)));
+	else
+		conf_error(context->errors, node,
+			   "%s: %s is not in canonical form: escapes only where they are needed, "
+			   "in capitals, and no dot segments",
+			   context->what, value);
+	return -EINVAL;
+}
+
+static int path_text_read(const struct field_context *context, const struct conf_node *node,
+			  struct path_file *file, enum route_path_kind kind)
+{
+	file->kind = kind;
+	file->count++;
+	if (check_path_bytes(context, node) || check_canonical(context, node, node->value))
 		return -EINVAL;
-	}
-	file->text = r ? STR_NULL : arena_copy(context->arena, node->value);
-	if (!file->text.ptr)
-		return field_no_memory(context, node);
-	return 0;
+	file->text = arena_copy(context->arena, node->value);
+	return file->text.ptr ? 0 : field_no_memory(context, node);
 }
 
 static int prefix_read(const struct field_context *context, const struct conf_node *node,
@@ -174,31 +199,107 @@ static int exact_read(const struct field_context *context, const struct conf_nod
 	return path_text_read(context, node, target, ROUTE_PATH_EXACT);
 }
 
+/* The template with a letter in place of each parameter: a path. */
+static struct str template_example(struct arena *arena, struct str text)
+{
+	char *example = arena_alloc_bytes(arena, text.len + 1);
+	size_t len = 0;
+
+	if (!example)
+		return STR_NULL;
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] == '{')
+			while (text.ptr[i] != '}')
+				i++;
+		example[len++] = text.ptr[i] == '}' ? 'p' : text.ptr[i];
+	}
+	return str_make(example, len);
+}
+
+static int template_read(const struct field_context *context, const struct conf_node *node,
+			 void *target)
+{
+	struct path_file *file = target;
+	struct error err = {0};
+	char value[VALUE_MAX];
+	struct str example;
+	int r;
+
+	file->kind = ROUTE_PATH_TEMPLATE;
+	file->count++;
+	if (check_path_bytes(context, node))
+		return -EINVAL;
+	r = route_template_parse(node->value, context->arena, &file->template, &err);
+	if (r == -ENOMEM)
+		return field_no_memory(context, node);
+	if (r) {
+		conf_error(context->errors, node, "%s: template %s: %s", context->what,
+			   conf_describe(node, value, sizeof(value)), err.text);
+		return r;
+	}
+	example = template_example(context->arena, node->value);
+	file->text = arena_copy(context->arena, node->value);
+	if (!example.ptr || !file->text.ptr)
+		return field_no_memory(context, node);
+	return check_canonical(context, node, example);
+}
+
+static int regex_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	struct path_file *file = target;
+	char value[VALUE_MAX], first;
+	int r;
+
+	file->kind = ROUTE_PATH_REGEX;
+	file->count++;
+	r = route_regex_read(context, node, context->what, ROUTE_REGEX_WHOLE, &file->regex);
+	if (r)
+		return r;
+	file->text = route_regex_pattern(file->regex);
+	if (route_regex_literal_prefix(file->text, &first, 1) && first != '/') {
+		conf_error(context->errors, node,
+			   "%s: regex: %s matches no path: the whole path is compared, and begins "
+			   "with '/'",
+			   context->what, str_quote(file->text, value, sizeof(value)));
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static const struct field path_fields[] = {
 	{.key = "prefix", .kind = FIELD_CUSTOM, .read = prefix_read},
 	{.key = "exact", .kind = FIELD_CUSTOM, .read = exact_read},
-	{.key = "template", .kind = FIELD_NOT_YET},
-	{.key = "regex", .kind = FIELD_NOT_YET},
+	{.key = "template", .kind = FIELD_CUSTOM, .read = template_read},
+	{.key = "regex", .kind = FIELD_CUSTOM, .read = regex_read},
 };
 
 static int path_read(const struct field_context *context, const struct conf_node *node,
 		     void *target)
 {
 	struct path_file file = {.kind = ROUTE_PATH_PREFIX};
+	char what[WHAT_MAX], beginning[ROUTE_LITERAL_BYTES_MAX];
 	struct route *route = target;
-	char what[WHAT_MAX];
 
 	(void)snprintf(what, sizeof(what), "%s: path", context->what);
 	if (field_read(context, path_fields, ARRAY_SIZE(path_fields), node, what, &file))
 		return -EINVAL;
 	if (file.count != 1) {
-		conf_error(context->errors, node, "%s: needs exactly one of 'prefix' and 'exact'",
+		conf_error(context->errors, node,
+			   "%s: needs exactly one of 'prefix', 'exact', 'template' and 'regex'",
 			   what);
 		return -EINVAL;
 	}
 	route->path = file.text;
 	route->path_kind = file.kind;
-	return 0;
+	route->template = file.template;
+	route->regex = file.regex;
+	if (!file.regex)
+		return 0;
+	route->regex_prefix = arena_copy(
+		context->arena, str_make(beginning, route_regex_literal_prefix(file.text, beginning,
+									       sizeof(beginning))));
+	return route->regex_prefix.ptr ? 0 : field_no_memory(context, node);
 }
 
 static void path_print(struct conf_writer *writer, const char *key, const void *target)
@@ -206,8 +307,7 @@ static void path_print(struct conf_writer *writer, const char *key, const void *
 	const struct route *route = target;
 
 	conf_write_open_mapping(writer, key);
-	conf_write_str(writer, route->path_kind == ROUTE_PATH_PREFIX ? "prefix" : "exact",
-		       route->path);
+	conf_write_str(writer, route_path_kind_name(route->path_kind), route->path);
 	conf_write_close(writer);
 }
 
@@ -292,12 +392,49 @@ static void methods_print(struct conf_writer *writer, const char *key, const voi
 	conf_write_close(writer);
 }
 
+static int conditions_read(const struct field_context *context, const struct conf_node *node,
+			   enum route_condition_subject subject,
+			   struct route_conditions *conditions)
+{
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: %s", context->what,
+		       subject == ROUTE_CONDITION_HEADER ? "headers" : "query");
+	return route_conditions_read(context, node, what, subject, conditions);
+}
+
+static int headers_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	struct route *route = target;
+
+	return conditions_read(context, node, ROUTE_CONDITION_HEADER, &route->headers);
+}
+
+static void headers_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	route_conditions_write(writer, key, &((const struct route *)target)->headers);
+}
+
+static int query_read(const struct field_context *context, const struct conf_node *node,
+		      void *target)
+{
+	struct route *route = target;
+
+	return conditions_read(context, node, ROUTE_CONDITION_QUERY, &route->query);
+}
+
+static void query_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	route_conditions_write(writer, key, &((const struct route *)target)->query);
+}
+
 const struct field route_match_fields[] = {
 	{.key = "hosts", .kind = FIELD_CUSTOM, .read = hosts_read, .print = hosts_print},
 	{.key = "path", .kind = FIELD_CUSTOM, .read = path_read, .print = path_print},
 	{.key = "methods", .kind = FIELD_CUSTOM, .read = methods_read, .print = methods_print},
-	{.key = "headers", .kind = FIELD_NOT_YET},
-	{.key = "query", .kind = FIELD_NOT_YET},
+	{.key = "headers", .kind = FIELD_CUSTOM, .read = headers_read, .print = headers_print},
+	{.key = "query", .kind = FIELD_CUSTOM, .read = query_read, .print = query_print},
 	{.key = "sni", .kind = FIELD_NOT_YET},
 	{.key = "upgrade", .kind = FIELD_NOT_YET},
 };

@@ -1,5 +1,5 @@
 /*
- * route_match_config: the `match` section of a route: hosts, path and methods.
+ * route_match_config: the `match` section of a route: hosts, path, methods, headers and query.
  * Thread rule: the control thread.
  */
 #ifndef SLUICE_HTTP_ROUTE_MATCH_CONFIG_H

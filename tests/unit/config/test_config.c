@@ -1,4 +1,5 @@
 #include "config_fixture.h"
+#include "http/router.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -449,13 +450,19 @@ static void test_redirect_and_respond_have_defaults(void **state)
 static const char *route_for(const struct listener_conf *listener, const char *host,
 			     const char *path)
 {
-	const struct route *route = NULL;
-	uint32_t allow;
+	const struct http_head head = {0};
+	const struct router_request request = {
+		.host = str_from_cstr(host),
+		.path = str_from_cstr(path),
+		.method_id = HTTP_METHOD_GET,
+		.method = STR("GET"),
+		.head = &head,
+	};
+	struct router_match match;
 
-	if (router_find(listener->router, str_from_cstr(host), str_from_cstr(path), HTTP_METHOD_GET,
-			STR("GET"), &route, &allow) != ROUTER_FOUND)
+	if (router_find(listener->router, &request, &match) != ROUTER_FOUND)
 		return "none";
-	return route->name.ptr;
+	return match.route->name.ptr;
 }
 
 static void test_listeners_serve_the_routes_that_name_them_or_none(void **state)

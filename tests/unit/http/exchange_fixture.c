@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "http/router.h"
+
 static struct exchange_fixture *fixture_of(const struct exchange *exchange)
 {
 	return exchange->connection;
@@ -72,7 +74,7 @@ int exchange_fixture_setup(void **state)
 					   .recv_bufs_ready = 16,
 					   .recv_bufs_max = 64};
 	struct exchange_fixture *fixture = calloc(1, sizeof(*fixture));
-	const struct route *conflict;
+	unsigned int conflicts;
 	struct error err = {0};
 
 	assert_non_null(fixture);
@@ -86,7 +88,7 @@ int exchange_fixture_setup(void **state)
 	fixture->route->respond.status = 200;
 	fixture->listener.name = STR("web");
 	fixture->listener.router =
-		router_build(&fixture->snapshot->arena, &fixture->route, 1, &conflict);
+		router_build(&fixture->snapshot->arena, &fixture->route, 1, NULL, 0, &conflicts);
 	assert_non_null(fixture->listener.router);
 	assert_int_equal(
 		http_worker_new(fixture->loop, 0, fixture->snapshot, &fixture->worker, &err), 0);
