@@ -141,6 +141,39 @@ int args_read_value(struct cli *cli, struct args *args, const char *name, const 
 	return 0;
 }
 
+int args_parse_number(struct cli *cli, const char *name, const char *text, uint64_t min,
+		      uint64_t max, uint64_t *ret_number)
+{
+	char quoted[QUOTED_MAX];
+	uint64_t number;
+
+	if (!text)
+		return 0;
+	if (str_to_u64(str_from_cstr(text), &number) || number < min || number > max)
+		return p_usage(cli, "%s %s: expected a whole number of %llu to %llu", name,
+			       str_quote(str_from_cstr(text), quoted, sizeof(quoted)),
+			       (unsigned long long)min, (unsigned long long)max);
+	*ret_number = number;
+	return 0;
+}
+
+int args_parse_duration(struct cli *cli, const char *name, const char *text, uint64_t min_ms,
+			uint64_t max_ms, uint64_t *ret_ms)
+{
+	char quoted[QUOTED_MAX];
+	uint64_t ms;
+
+	if (!text)
+		return 0;
+	if (duration_parse_ms(text, &ms) || ms < min_ms || ms > max_ms)
+		return p_usage(cli,
+			       "%s %s: expected a duration of %llums to %llus, such as 500ms or 2s",
+			       name, str_quote(str_from_cstr(text), quoted, sizeof(quoted)),
+			       (unsigned long long)min_ms, (unsigned long long)max_ms / 1000);
+	*ret_ms = ms;
+	return 0;
+}
+
 int args_expect_end(struct cli *cli, const struct args *args)
 {
 	char quoted[QUOTED_MAX];

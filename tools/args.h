@@ -41,6 +41,12 @@ int args_read_keys(struct cli *cli, struct args *args, const struct arg_key *key
 /* The next word, after its own name if that is given: both `CIDR` and `cidr CIDR`. */
 int args_read_value(struct cli *cli, struct args *args, const char *name, const char *value_name,
 		    const char **ret_value);
+/* A whole number of min..max; refused with the key's name. text NULL: *ret_number stays. */
+int args_parse_number(struct cli *cli, const char *name, const char *text, uint64_t min,
+		      uint64_t max, uint64_t *ret_number);
+/* A duration of min_ms..max_ms, in the same manner. */
+int args_parse_duration(struct cli *cli, const char *name, const char *text, uint64_t min_ms,
+			uint64_t max_ms, uint64_t *ret_ms);
 int args_expect_end(struct cli *cli, const struct args *args);
 
 /* "500ms 2s 10m 24h 7d", as in the configuration. -EINVAL: another form, -ERANGE: too much. */

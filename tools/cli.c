@@ -156,6 +156,14 @@ static void print_failure_text(struct cli *cli)
 	(void)fwrite(buf_str(&text).ptr, 1, text.len, stderr);
 }
 
+int cli_flush(struct cli *cli)
+{
+	if (cli->out.len > 0)
+		(void)fwrite(buf_str(&cli->out).ptr, 1, cli->out.len, stdout);
+	buf_reset(&cli->out);
+	return fflush(stdout) || ferror(stdout) ? -EPIPE : 0;
+}
+
 int cli_finish(struct cli *cli)
 {
 	if (cli->exit_status != CLI_DONE) {

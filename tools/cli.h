@@ -5,6 +5,7 @@
  * standard output before cli_finish(), which prints either that text or, when p_err() was called,
  * the error: on standard error, or with --json as the one document {"error": "..."} on standard
  * output. So every path prints exactly one JSON document by construction. The first error wins.
+ * Only commands that watch print before their end, by cli_flush(): with --json a document a line.
  * Functions return 0 or a negative errno; the exit status is kept here. Thread rule: one thread.
  */
 #ifndef SLUICE_TOOLS_CLI_H
@@ -58,6 +59,9 @@ void cli_done(struct cli *cli);
 /* Prints what there is to print; returns the exit status. */
 int cli_finish(struct cli *cli);
 
+/* Prints what was appended so far. Negative: nobody reads any more; cli_finish() says so. */
+int cli_flush(struct cli *cli);
+
 /*
  * The one way to report an error, for text and JSON. Values from outside are quoted by the caller
  * through str_quote(). p_err returns `code`, p_usage -EINVAL with exit status 2.
@@ -95,6 +99,8 @@ extern const struct object object_deny;
 extern const struct object object_allow;
 extern const struct object object_route;
 extern const struct object object_upstream;
+extern const struct object object_stats;
+extern const struct object object_event;
 extern const struct object object_config;
 extern const struct object object_prog;
 extern const struct object object_version;

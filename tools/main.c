@@ -11,21 +11,24 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status,	  &object_deny,	  &object_allow, &object_route,
-	&object_upstream, &object_config, &object_prog,	 &object_version,
+	&object_status, &object_deny,  &object_allow,  &object_route, &object_upstream,
+	&object_stats,	&object_event, &object_config, &object_prog,  &object_version,
 };
-static const char *const object_names[] = {"status", "deny", "allow",	"route", "upstream",
-					   "config", "prog", "version", "help",	 NULL};
+static const char *const object_names[] = {"status",   "deny",	  "allow", "route",
+					   "upstream", "stats",	  "event", "config",
+					   "prog",     "version", "help",  NULL};
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
-static const char *const later_names[] = {"service", "backend", "listener", "cert",  "cache",
-					  "conn",    "limit",	"policy",   "stats", "event",
+static const char *const later_names[] = {"service", "backend", "listener", "cert",
+					  "cache",   "conn",	"limit",    "policy",
 					  "map",     "batch",	"top",	    NULL};
 
 static const char main_help[] =
 	"Usage: sluice [OPTIONS] OBJECT { COMMAND | help }\n"
 	"       sluice [OPTIONS] help\n"
 	"\n"
-	"       OBJECT := { status | deny | allow | route | upstream | config | prog | version }\n"
+	"       OBJECT := { status | deny | allow | route | upstream | stats | event | config | "
+	"prog |\n"
+	"                   version }\n"
 	"\n"
 	"       sluice status [show]\n"
 	"       sluice { deny | allow } [show] [cidr CIDR]\n"
@@ -34,6 +37,10 @@ static const char main_help[] =
 	"       sluice { deny | allow } counters\n"
 	"       sluice route [show] [name NAME]\n"
 	"       sluice upstream [show] [name NAME]\n"
+	"       sluice stats [show] [interval DURATION]\n"
+	"       sluice stats watch [interval DURATION] [count N]\n"
+	"       sluice event [show] [last N] [since SEQ]\n"
+	"       sluice event watch [last N] [since SEQ] [count N]\n"
 	"       sluice config { [show] | reload | check [file FILE] }\n"
 	"       sluice prog { [show] | unload }\n"
 	"       sluice version\n"

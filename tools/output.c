@@ -86,7 +86,9 @@ static int write_number(struct buf *out, const json_t *value, enum output_format
 {
 	uint64_t number;
 
-	if (!json_is_integer(value) || json_integer_value(value) < 0)
+	if (format == OUTPUT_RATE && json_is_real(value))
+		return buf_printf(out, "%.1f", json_real_value(value));
+	if (format == OUTPUT_RATE || !json_is_integer(value) || json_integer_value(value) < 0)
 		return write_value(out, value);
 	number = (uint64_t)json_integer_value(value);
 	switch (format) {
@@ -123,7 +125,8 @@ static int write_cell(struct buf *out, const json_t *row, const struct output_co
 
 static bool is_right_aligned(const struct output_column *column)
 {
-	return column->format == OUTPUT_COUNT || column->format == OUTPUT_BYTES;
+	return column->format == OUTPUT_COUNT || column->format == OUTPUT_BYTES ||
+	       column->format == OUTPUT_RATE;
 }
 
 static int pad(struct buf *out, size_t count)

@@ -23,6 +23,7 @@ enum output_format {
 	OUTPUT_COUNT,	/* 1,234,567; to the right */
 	OUTPUT_BYTES,	/* 1.5 MiB; to the right */
 	OUTPUT_SECONDS, /* 3d 4h */
+	OUTPUT_RATE,	/* 12.5; to the right */
 	OUTPUT_CELL,	/* what cell() writes */
 };
 

@@ -113,7 +113,7 @@ static const struct output_column one_columns[] = {
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
 	{"policies", "policies", OUTPUT_TEXT, NULL},
 	{"action", NULL, OUTPUT_CELL, cell_action},
-	{"requests of each", NULL, OUTPUT_CELL, cell_variants},
+	{"variants", NULL, OUTPUT_CELL, cell_variants},
 	{"sticky by", "sticky", OUTPUT_TEXT, NULL},
 	{"requests", "requests", OUTPUT_COUNT, NULL},
 	{"answers 2xx", "responses.2xx", OUTPUT_COUNT, NULL},

@@ -90,6 +90,20 @@ UPSTREAMS = {"upstreams": [
     ]},
 ]}
 
+EVENTS = {"instance": 1795492800123, "newest": 17, "missed": 0, "lost": 0, "events": [
+    {"seq": 14, "time": "2026-11-24T04:00:00Z", "time_ms": 1795492800123, "kind": "ready",
+     "level": "info", "object": None, "text": "sluiced 0.1.0, generation 1, 2 workers, io_uring"},
+    {"seq": 15, "time": "2026-11-24T04:01:07Z", "time_ms": 1795492867456, "kind": "reload_refused",
+     "level": "warning", "object": "/etc/sluice/sluice.yaml",
+     "text": "generation 1 stays; sluice.yaml:4:3: unknown key 'x'"},
+    {"seq": 16, "time": "2026-11-24T04:02:30Z", "time_ms": 1795492950001,
+     "kind": "endpoint_ejected", "level": "warning", "object": "cart 10.0.1.2:8080",
+     "text": "5 failures in a row: out for 30 s"},
+    {"seq": 17, "time": "2026-11-24T04:03:00Z", "time_ms": 1795492980002,
+     "kind": "endpoint_returned", "level": "info", "object": "cart 10.0.1.2:8080",
+     "text": "back after 30 s"},
+]}
+
 CONFIG = {"file": "/etc/sluice/sluice.yaml", "generation": 3, "loaded_at": "2026-11-24T04:00:00Z",
           "effective": EFFECTIVE}
 
@@ -110,6 +124,7 @@ ANSWERS = {
     ("GET", "/v1/counters"): COUNTERS,
     ("GET", "/v1/routes"): ROUTES,
     ("GET", "/v1/upstreams"): UPSTREAMS,
+    ("GET", "/v1/events"): EVENTS,
     ("GET", "/v1/config"): CONFIG,
     ("POST", "/v1/config/reload"): {"generation": 4},
     ("POST", "/v1/config/check"): {"generation": 3},

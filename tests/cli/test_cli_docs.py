@@ -8,7 +8,8 @@ import pytest
 
 from conftest import BUILD, TOP
 
-OBJECTS = ["status", "deny", "allow", "route", "upstream", "config", "prog", "version"]
+OBJECTS = ["status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
+           "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
 
@@ -94,7 +95,7 @@ def complete(words, env=None):
 
 
 @pytest.mark.parametrize("words, expected", [
-    ([""], OBJECTS + ["help"]), (["d"], ["deny"]), (["-j", "st"], ["status"]),
+    ([""], OBJECTS + ["help"]), (["d"], ["deny"]), (["-j", "st"], ["status", "stats"]),
     (["--socket", "/x", "up"], ["upstream"]),
     (["deny", ""], ["show", "list", "add", "delete", "counters", "help", "cidr"]),
     (["allow", "a"], ["add"]), (["config", ""], ["show", "list", "reload", "check", "help"]),
@@ -102,6 +103,9 @@ def complete(words, env=None):
     (["deny", "add", "203.0.113.7", ""], ["reason", "ttl"]),
     (["deny", "add", "203.0.113.7", "ttl", "1"], ["10s", "1m", "10m", "1h"]),
     (["config", "check", ""], ["file"]), (["route", "show", ""], ["name"]),
+    (["stats", ""], ["show", "list", "watch", "help", "interval"]),
+    (["stats", "watch", ""], ["interval", "count"]), (["event", "w"], ["watch"]),
+    (["event", "show", ""], ["last", "since"]), (["event", "show", "last", ""], []),
     (["--so"], ["--socket"]), (["status", "--p"], ["--pretty"]), (["help", "ro"], ["route"]),
 ])
 def test_completion(words, expected):
@@ -116,5 +120,5 @@ def test_completion_of_names_asks_the_daemon(sluice, places):
 def test_completion_knows_every_command(sluice):
     for name in OBJECTS:
         words = re.findall(r"[a-z]+", " ".join(grammar(sluice, name)))
-        for word in set(words) - {"sluice", name, "reason", "ttl", "file"}:
+        for word in set(words) - {"sluice", name, "reason", "ttl", "file", "count"}:
             assert word in complete([name, ""]), (name, word)

@@ -25,6 +25,8 @@ COMMANDS = [
     ["allow", "delete", "203.0.113.0/24"],
     ["route"], ["route", "show", "name", "cart"],
     ["upstream"], ["upstream", "show", "name", "cart"],
+    ["stats"], ["stats", "show", "interval", "100ms"], ["stats", "watch", "count", "1"],
+    ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
     ["config"], ["config", "reload"], ["config", "check"], ["config", "check", "file", "/dev/null"],
     ["prog"], ["prog", "unload"], ["version"],
 ]
@@ -161,6 +163,10 @@ MISSHAPEN = {
     ("upstream", "name", "cart"): [{}, {"upstreams": []}, {"upstreams": [{"name": []}]}],
     ("config",): [{}, {"effective": None}, {"effective": ["version: 1"]}],
     ("config", "reload"): [{}, {"generation": "4"}, {"generation": None}],
+    ("event",): [{}, {"events": {}}, {"events": None}, {"events": [1]}],
+    ("stats",): [{}, {"workers": []}, {"workers": {}, "counters": {}},
+                 {"workers": [], "counters": {}, "routes": {}, "upstreams": []},
+                 {"workers": [], "counters": {}, "routes": [], "upstreams": 1}],
     ("status",): [{"listeners": {}}, {"workers": [1]}, {"counters": []}, {"dataplane": {
         "interfaces": "eth0"}}],
 }
@@ -186,7 +192,8 @@ def test_members_of_any_type_are_shown(sluice, admin, value):
             if isinstance(member, list) and member and isinstance(member[0], dict):
                 rows = [dict.fromkeys(row, value) for row in member]
                 admin.script[(method, path)] = http({**doc, key: rows})
-    for command in (["deny"], ["allow"], ["deny", "counters"], ["route"], ["upstream"]):
+    for command in (["deny"], ["allow"], ["deny", "counters"], ["route"], ["upstream"], ["event"],
+                    ["stats"]):
         assert sluice(*command).status == 0, command
         assert sluice("-j", *command).json, command
 
@@ -314,8 +321,6 @@ USAGE = """
 |conn|show
 |limit
 |policy
-|stats
-|event
 |map
 |batch|file|x
 |top
@@ -399,6 +404,29 @@ USAGE = """
 |upstream|x
 |upstream|name
 |upstream|show|nmae|x
+|stats|x
+|stats|show|x
+|stats|interval
+|stats|show|interval|
+|stats|show|interval|1
+|stats|show|interval|99ms
+|stats|show|interval|2h
+|stats|show|interval|1s|interval|1s
+|stats|watch|count
+|stats|watch|count|0
+|stats|watch|count|-1
+|stats|watch|count|1.5
+|stats|watch|count|99999999999999999999
+|event|x
+|event|last
+|event|show|last|
+|event|show|last|x
+|event|show|last|1025
+|event|show|since|-1
+|event|show|count|1
+|event|show|last|1|last|2
+|event|watch|count|0
+|event|watch|since|99999999999999999999
 |config|x
 |config|show|x
 |config|reload|x
@@ -465,6 +493,9 @@ def test_pretty_error_is_one_document_too(sluice):
     (["ruote"], "unknown object 'ruote'; did you mean 'route'?"),
     (["rote", "show"], "unknown object 'rote'; did you mean 'route'?"),
     (["cache"], "object 'cache' is not supported yet"),
+    (["stat"], "object 'stat' is ambiguous: 'status' or 'stats'"),
+    (["stats", "interval", "1"], "expected a duration of 100ms to 3600s, such as 500ms or 2s"),
+    (["event", "last", "x"], "last 'x': expected a whole number of 0 to 1024"),
     (["xylophone"], "unknown object 'xylophone'; expected 'status', 'deny', "),
     (["deny", "delte", "1.2.3.4"], "unknown command 'delte'; did you mean 'delete'?"),
     (["config", "relaod"], "unknown command 'relaod'; did you mean 'reload'?"),
@@ -487,7 +518,7 @@ def test_an_error_says_what_to_do_next(sluice, words, hint):
 
 
 VOCABULARY = [
-    "status", "deny", "allow", "route", "upstream", "config", "prog", "version", "help", "show",
+    "status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog", "version", "help", "show",
     "list", "add", "delete", "counters", "reload", "check", "unload", "cidr", "reason", "ttl",
     "name", "file", "203.0.113.0/24", "2001:db8::/32", "203.0.113.9", "0.0.0.0/0", "1h", "cart",
     "search", "", "x", "-", "--", "-p", "-f", "-j", "-jp", "-h", "--json", "--pretty", "--nonsense",
@@ -517,6 +548,7 @@ def test_random_answers_always_give_one_json_document(sluice, admin):
     choose = random.Random(SEED)
     originals = [(["deny"], answers.DENY), (["route"], answers.ROUTES),
                  (["upstream"], answers.UPSTREAMS), (["status"], answers.STATUS),
+                 (["event"], answers.EVENTS),
                  (["config"], answers.CONFIG), (["version"], answers.VERSION)]
     for _ in range(750 if LONG else 250):
         command, doc = choose.choice(originals)

@@ -15,6 +15,7 @@ SHOWS = {
     ("status",): answers.STATUS, ("deny",): answers.DENY, ("allow",): answers.ALLOW,
     ("deny", "counters"): answers.COUNTERS, ("allow", "counters"): answers.COUNTERS,
     ("route",): answers.ROUTES, ("upstream",): answers.UPSTREAMS, ("config",): answers.CONFIG,
+    ("event",): answers.EVENTS,
 }
 
 
@@ -42,7 +43,7 @@ def run_plain(sluice, admin, *command):
 
 
 @pytest.mark.parametrize("words", [
-    ["status"], ["status", "show"], ["status", "list"], ["st"], ["s", "s"], ["status", "l"]])
+    ["status"], ["status", "show"], ["status", "list"], ["statu"], ["statu", "s"], ["status", "l"]])
 def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
     assert sluice("-j", *words).json["pid"] == 4242
 
@@ -63,6 +64,9 @@ def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
     (["deny", "ci", "203.0.113.9"], "GET /v1/deny", None),
     (["ro", "na", "cart"], "GET /v1/routes", None),
     (["up"], "GET /v1/upstreams", None),
+    (["ev"], "GET /v1/events?since=0&last=1024", None),
+    (["e", "s", "l", "3", "s", "14"], "GET /v1/events?since=14&last=3", None),
+    (["event", "watch", "last", "2", "count", "2"], "GET /v1/events?since=0&last=2", None),
     (["c", "rel"], "POST /v1/config/reload", None),
     (["conf", "ch"], "POST /v1/config/check", {}),
     (["conf", "ch", "f", "/dev/null"], "POST /v1/config/check", {"file": "/dev/null"}),
@@ -139,7 +143,8 @@ def test_the_end_of_an_entry_is_in_human_units(sluice, admin, seconds, text):
     (["deny"], "entries", "The deny list is empty.\n"),
     (["allow"], "entries", "The allow list is empty.\n"),
     (["route"], "routes", "No routes are configured.\n"),
-    (["upstream"], "upstreams", "No upstreams are configured.\n")])
+    (["upstream"], "upstreams", "No upstreams are configured.\n"),
+    (["event"], "events", "There were no such events.\n")])
 def test_empty_lists_say_so(sluice, admin, command, key, line):
     admin.always = {key: []}
     assert sluice(*command).out == line
@@ -194,7 +199,7 @@ def test_debug_shows_the_requests_on_standard_error(sluice):
 @pytest.mark.parametrize("words", [
     ["help"], ["-h"], ["--help"], ["status", "help"], ["deny", "help"], ["help", "deny"],
     ["deny", "-h"], ["-h", "deny", "add"], ["allow", "help"], ["route", "help"],
-    ["upstream", "h"], ["config", "help"], ["prog", "help"], ["version", "help"]], ids=" ".join)
+    ["upstream", "h"], ["stats", "help"], ["event", "h"], ["config", "help"], ["prog", "help"], ["version", "help"]], ids=" ".join)
 def test_help_prints_the_grammar(sluice, admin, words):
     text = sluice(*words)
     assert text.status == 0 and text.err == ""

@@ -183,5 +183,5 @@ def test_request_of_a_failing_variant_is_not_given_to_another(wire):
 def test_split_is_shown_by_the_command(splitting):
     text = splitting.cli("route", "show", "name", "cookie", check=True).stdout
     assert "proxy to blue 50, green 50" in text
-    assert re.search(r"requests of each +blue \d+; green \d+", text)
+    assert re.search(r"variants +blue \d+; green \d+", text)
     assert re.search(r"sticky by +cookie", text)

@@ -16,7 +16,7 @@ _sluice() {
 	local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
 	local options='-j --json -p --pretty -f --bpffs-paths -d --debug --socket --bpffs --state-dir
 		--timeout -V --version -h --help'
-	local objects='status deny allow route upstream config prog version help'
+	local objects='status deny allow route upstream stats event config prog version help'
 	local object='' command='' socket='' word choices='' index
 
 	COMPREPLY=()
@@ -50,13 +50,16 @@ _sluice() {
 		mapfile -t COMPREPLY < <(compgen -d -- "$current")
 		return
 		;;
+	interval)
+		choices='500ms 1s 5s 10s 1m'
+		;;
 	--timeout | ttl)
 		choices='10s 1m 10m 1h 24h 7d'
 		;;
 	name)
 		choices=$(_sluice_names "$object")
 		;;
-	cidr | reason)
+	cidr | reason | last | since | count)
 		return
 		;;
 	*)
@@ -69,6 +72,8 @@ _sluice() {
 			status/ | version/) choices='show list help' ;;
 			deny/ | allow/) choices='show list add delete counters help cidr' ;;
 			route/ | upstream/) choices='show list help name' ;;
+			stats/) choices='show list watch help interval' ;;
+			event/) choices='show list watch help last since' ;;
 			config/) choices='show list reload check help' ;;
 			prog/) choices='show list unload help' ;;
 			help/) choices=$objects ;;
@@ -78,6 +83,10 @@ _sluice() {
 				[[ $previous == add ]] || choices='reason ttl'
 				;;
 			route/show | route/list | upstream/show | upstream/list) choices='name' ;;
+			stats/show | stats/list) choices='interval' ;;
+			stats/watch) choices='interval count' ;;
+			event/show | event/list) choices='last since' ;;
+			event/watch) choices='last since count' ;;
 			config/check) choices='file' ;;
 			esac
 		fi
