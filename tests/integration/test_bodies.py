@@ -11,7 +11,7 @@ from lib.netns import SLUICE
 from lib.payload import cut, payload, random_length
 from lib.programs import rss_bytes, start_hashing_backend
 from lib.wait import Thread, wait_until, wait_until_still
-from lib.wire import Wire, framing_of, request
+from lib.wire import Truncated, Wire, framing_of, request
 
 THREADS = 4
 MIB = 1 << 20
@@ -199,3 +199,62 @@ def test_slow_backend_holds_bounded_memory(lane, framing):
     assert got.bytes == STREAM_BYTES
 
 
+
+
+# Around the sizes where a body changes its way: buffers, single receives, a pipe.
+EDGES = [0, 1, 2047, 16383, 16384, 32767, 65535, 65536, 65537, 81920, 98303, 98304, 98305, 131072,
+         262144, 262145, MIB - 1, MIB, MIB + 1, 2 * MIB + 3, 5 * MIB]
+
+
+def test_lengths_around_every_threshold_keep_their_bytes(hashing, topology, rng):
+    """On one connection, so that each answer follows one that went another way."""
+    wire = Wire(topology.connect("client", SLUICE, 80))
+    sizes = EDGES * 3
+    rng.shuffle(sizes)
+    for size in sizes:
+        offset = rng.randrange(1 << 22)
+        wire.send(request("/", "GET", [f"x-answer: {offset} {size} length 1"],
+                          host="hashing.test"))
+        assert wire.read_response().body == payload(offset, size), f"{size} in {sizes}"
+    wire.close()
+
+
+def test_more_slow_readers_than_pipes_keep_their_bytes(hashing, topology):
+    """Who gets no pipe is served by buffers; a reader that leaves gives its pipe back."""
+    size, readers = 2 * MIB, 72
+    for _ in range(2):
+        wires = [Wire(topology.connect("client", SLUICE, 80)) for _ in range(readers)]
+        heads = []
+        for number, wire in enumerate(wires):
+            wire.send(request("/", "GET", [f"x-answer: {number} {size} length 1"],
+                              host="hashing.test"))
+            heads.append(wire.read_response_head())
+        for wire in wires[::3]:
+            wire.close()
+        for number, (wire, head) in enumerate(zip(wires, heads)):
+            if number % 3:
+                wire.read_response_body(head)
+                assert head.body == payload(number, size), number
+                wire.close()
+
+
+def test_a_body_cut_by_its_backend_is_cut_for_the_client(lane):
+    """Past the place where the pipe took over: never a whole answer, never padding."""
+    length = 3 * MIB
+    cuts = [1000, 70_000, 300_000, length - 1]
+
+    def handler(connection):
+        cut_at = int(connection.read_request().get("x-cut"))
+        connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % length)
+        connection.send(payload(0, cut_at))
+
+    lane.backend.handler = handler
+    for cut_at in cuts:
+        wire = lane.connect()
+        wire.send(request("/", "GET", [f"x-cut: {cut_at}"], host=lane.host))
+        head = wire.read_response_head()
+        got = bytearray()
+        with pytest.raises(Truncated):
+            wire.read_response_body(head, sink=got.extend)
+        assert bytes(got) == payload(0, cut_at)[:len(got)]
+        wire.close()
