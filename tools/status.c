@@ -44,6 +44,15 @@ static int cell_steering(const json_t *row, struct buf *out)
 	return error ? error : output_member(out, row, "steering.reason", OUTPUT_TEXT, " (", ")");
 }
 
+static int cell_memory(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "memory.used_bytes", OUTPUT_BYTES, "", "");
+
+	if (!error)
+		error = output_member(out, row, "memory.limit_bytes", OUTPUT_BYTES, " of ", "");
+	return error ? error : output_member(out, row, "memory.level", OUTPUT_TEXT, ", ", "");
+}
+
 static int cell_dataplane(const json_t *row, struct buf *out)
 {
 	int error = 0;
@@ -85,6 +94,7 @@ static const struct output_column head[] = {
 	{"configuration", NULL, OUTPUT_CELL, cell_config},
 	{"last reload failed", "config.last_error", OUTPUT_TEXT, NULL},
 	{"i/o engine", NULL, OUTPUT_CELL, cell_io},
+	{"memory", NULL, OUTPUT_CELL, cell_memory},
 	{"steering", NULL, OUTPUT_CELL, cell_steering},
 	{"dataplane", NULL, OUTPUT_CELL, cell_dataplane},
 	{"privileges", NULL, OUTPUT_CELL, cell_privileges},

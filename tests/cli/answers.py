@@ -20,6 +20,7 @@ STATUS = {
         {"id": 1, "cpu": 1, "connections": 9, "accepted": 1234001, "requests": 98700011,
          "upstream_connections": 5},
     ],
+    "memory": {"used_bytes": 15938355, "limit_bytes": 1073741824, "level": "easy"},
     "steering": {"mode": "sk_lookup", "reason": None},
     "dataplane": {"bpffs": "/sys/fs/bpf/sluice", "available": True, "reason": None,
                   "interfaces": [{"name": "eth0", "mode": "native", "how": "bpf_link",

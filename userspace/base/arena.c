@@ -42,8 +42,10 @@ static char *chunk_bytes(struct arena_chunk *chunk)
 	return (char *)chunk->data;
 }
 
-static void chunk_free(struct arena_chunk *chunk)
+static void chunk_free(struct arena *arena, struct arena_chunk *chunk)
 {
+	if (arena->account)
+		*arena->account -= sizeof(*chunk) + chunk->size_bytes;
 	unpoison(chunk->data, chunk->size_bytes);
 	free(chunk);
 }
@@ -67,15 +69,17 @@ static void run_releases(struct arena *arena)
 void arena_done(struct arena *arena)
 {
 	struct arena_chunk *chunk = arena->first;
+	size_t *account = arena->account;
 
 	run_releases(arena);
 	while (chunk) {
 		struct arena_chunk *next = chunk->next;
 
-		chunk_free(chunk);
+		chunk_free(arena, chunk);
 		chunk = next;
 	}
 	arena_init(arena, arena->chunk_bytes, arena->cap_bytes);
+	arena->account = account;
 }
 
 void arena_reset(struct arena *arena)
@@ -108,6 +112,8 @@ static struct arena_chunk *chunk_add(struct arena *arena, size_t len_bytes)
 	chunk = malloc(total_bytes);
 	if (!chunk)
 		return NULL;
+	if (arena->account)
+		*arena->account += total_bytes;
 	*chunk = (struct arena_chunk){.size_bytes = size_bytes};
 	poison(chunk->data, size_bytes);
 	if (!current) {

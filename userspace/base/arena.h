@@ -28,10 +28,11 @@ struct arena {
 	size_t used_bytes;
 	size_t cap_bytes;
 	struct arena_release *releases; /* by arena_at_end(), the last first */
+	size_t *account; /* NULL, or whose sum the chunks' bytes are part of */
 	bool overflowed;
 };
 
-/* Allocates nothing yet. chunk_bytes 0: 4 KiB. */
+/* Allocates nothing yet. chunk_bytes 0: 4 KiB. No account: set it before the first allocation. */
 void arena_init(struct arena *arena, size_t chunk_bytes, size_t cap_bytes);
 void arena_done(struct arena *arena);
 void arena_reset(struct arena *arena);

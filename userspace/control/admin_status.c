@@ -72,12 +72,28 @@ static void write_workers(struct json_writer *json, const struct daemon *daemon)
 		json_u64(json, "accepted", stats.counters[HTTP_COUNTER_ACCEPTED]);
 		json_u64(json, "requests", stats.counters[HTTP_COUNTER_REQUESTS]);
 		json_u64(json, "upstream_connections", stats.upstream_connections_open);
+		json_u64(json, "memory_bytes", stats.memory_bytes);
+		json_cstring(json, "memory_level", memory_level_name(stats.memory_level));
 		json_close_object(json);
 	}
 	json_close_array(json);
 	json_open_object(json, "counters");
 	for (size_t j = 0; j < ARRAY_SIZE(sum.counters); j++)
 		json_u64(json, http_counter_name((enum http_counter)j), sum.counters[j]);
+	json_close_object(json);
+}
+
+/* What peers make the workers hold, against node.memory_limit. */
+static void write_memory(struct json_writer *json, const struct daemon *daemon)
+{
+	const struct http_node *node = daemon->http_node;
+
+	json_open_object(json, "memory");
+	json_u64(json, "used_bytes", http_node_memory(node));
+	json_u64(json, "limit_bytes", node->memory_limit_bytes);
+	json_cstring(json, "level",
+		     memory_level_name((enum memory_level)atomic_load_explicit(
+			     &node->level, memory_order_relaxed)));
 	json_close_object(json);
 }
 
@@ -196,6 +212,8 @@ void admin_get_status(struct daemon *daemon, const struct admin_request *request
 	write_config(&json, daemon);
 	write_engine(&json, daemon);
 	write_workers(&json, daemon);
+	if (daemon->http_node)
+		write_memory(&json, daemon);
 	write_steering(&json, daemon);
 	write_dataplane(&json, daemon);
 	write_listeners(&json, daemon->snapshot);

@@ -267,6 +267,7 @@ static void clean_up(struct daemon *daemon)
 	}
 	(void)access_log_writer_stop(&daemon->access_log);
 	free(daemon->workers);
+	http_node_free(daemon->http_node);
 	event_ring_done(&daemon->events);
 	loop_free(daemon->loop);
 	close_fdp(&daemon->signal_fd);

@@ -46,6 +46,7 @@ struct daemon {
 
 	struct loop *loop;
 	struct worker **workers; /* NULL where one has left */
+	struct http_node *http_node;
 	unsigned int worker_count;
 	unsigned int workers_running;
 	char engine_reason[512]; /* why not io_uring; "" when it is, or when epoll was asked for */

@@ -19,8 +19,11 @@
 
 /* A worker's receive buffers may take half of its part of node.memory_limit. */
 #define RECV_BUF_BYTES	     (16u << 10)
-#define RECV_BUFS_MAX_LEAST  512u
+#define RECV_BUFS_MAX_LEAST  32u
 #define RECV_BUFS_MAX_MOST   32768u
+#define RECV_BUFS_READY_MOST 256u
+/* With less than this for each worker a few slow peers bring any of the levels of memory about. */
+#define MEMORY_PER_WORKER    ((uint64_t)4 << 20)
 #define UNREADABLE_BYTES_MAX 65536u
 #define LANDLOCK_PATHS_MAX   1024
 
@@ -354,6 +357,16 @@ static uint32_t choose_recv_bufs_max(const struct node_conf *node, unsigned int 
 	return (uint32_t)MIN(MAX(count, RECV_BUFS_MAX_LEAST), RECV_BUFS_MAX_MOST);
 }
 
+/* A power of two, at most a quarter of them. */
+static uint32_t choose_recv_bufs_ready(uint32_t recv_bufs_max)
+{
+	uint32_t ready = RECV_BUFS_READY_MOST;
+
+	while (ready > recv_bufs_max / 4)
+		ready /= 2;
+	return ready;
+}
+
 static void explain_engine(struct daemon *daemon)
 {
 	int asked = daemon->snapshot->node.io;
@@ -391,6 +404,15 @@ int start_workers(struct daemon *daemon, void (*on_exit)(struct worker *worker, 
 
 	if (sched_getaffinity(0, sizeof(cpus), &cpus))
 		CPU_ZERO(&cpus);
+	config.loop.recv_bufs_ready = choose_recv_bufs_ready(config.loop.recv_bufs_max);
+	if (node->memory_limit_bytes / daemon->worker_count < MEMORY_PER_WORKER)
+		log_warn("control",
+			 "node.memory_limit leaves less than 4MiB for each of %u workers",
+			 daemon->worker_count);
+	r = http_node_new(daemon->worker_count, node->memory_limit_bytes, &daemon->http_node);
+	if (r)
+		return error_set(err, r, "out of memory for the node's limits");
+	config.node = daemon->http_node;
 	daemon->workers = calloc(daemon->worker_count, sizeof(struct worker *));
 	if (!daemon->workers)
 		return error_set(err, -ENOMEM, "out of memory for %u workers",

@@ -41,6 +41,7 @@ struct worker {
 
 	/* The worker's own. */
 	struct list places;
+	bool holding;  /* no connections are taken: memory is short */
 	bool draining; /* http_worker_drain() was called */
 	bool aborting;
 	uint64_t accept_error_ms; /* when the last event of it was published */
@@ -149,6 +150,16 @@ static void open_place(struct worker *worker, struct place *place)
 		return;
 	}
 	list_push_back(&worker->places, &place->link);
+	acceptor_hold(&place->acceptor, worker->holding);
+}
+
+static void on_hold(void *arg, bool hold)
+{
+	struct worker *worker = arg;
+
+	worker->holding = hold;
+	list_for_each (entry, &worker->places)
+		acceptor_hold(&list_entry(entry, struct place, link)->acceptor, hold);
 }
 
 static void run_change(struct loop_task *task)
@@ -211,12 +222,13 @@ static int set_up(struct worker *worker, struct error *err)
 	r = loop_new(&worker->config.loop, &loop, err);
 	if (r)
 		return r;
-	r = http_worker_new(loop, worker->config.index, worker->config.snapshot, &worker->http,
-			    err);
+	r = http_worker_new(loop, worker->config.index, worker->config.snapshot,
+			    worker->config.node, &worker->http, err);
 	if (r) {
 		loop_free(loop);
 		return r;
 	}
+	http_worker_set_on_hold(worker->http, on_hold, worker);
 	worker->engine = loop_engine(loop);
 	worker->loop = loop;
 	return 0;

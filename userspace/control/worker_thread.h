@@ -30,6 +30,7 @@ struct worker_config {
 	int cpu; /* to be pinned to; -1: anywhere */
 	struct loop_config loop;
 	struct snapshot *snapshot;
+	struct http_node *node; /* outlives the worker */
 	bool drop_capabilities;
 	struct loop *control; /* where on_exit runs */
 	void (*on_exit)(struct worker *worker, void *arg);

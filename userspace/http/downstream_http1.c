@@ -5,12 +5,20 @@
 
 #include "base/cleanup.h"
 
-#define LINGER_MS	     2000
 #define LINGER_BYTES	     (16u * 1024 * 1024)
+#define LONG_ANSWER_BYTES    (64u * 1024) /* beyond, it may take the client long to have it */
 #define PENDING_MAX	     512 /* what may be on its way when receiving stops, and more: broken peer */
 #define FREE_DOWNSTREAMS_MAX 256
 
 /* ---- pending buffers ---- */
+
+static void pending_list_done(struct downstream *conn)
+{
+	if (conn->pending == conn->pending_room)
+		return;
+	conn->worker->memory.counted_bytes -= conn->pending_size * sizeof(*conn->pending);
+	free(conn->pending);
+}
 
 int downstream_pending_push(struct downstream *conn, struct recv_buf *buf)
 {
@@ -23,9 +31,9 @@ int downstream_pending_push(struct downstream *conn, struct recv_buf *buf)
 		grown = malloc(size * sizeof(*grown));
 		if (!grown)
 			return -ENOMEM;
+		conn->worker->memory.counted_bytes += size * sizeof(*grown);
 		memcpy(grown, conn->pending, conn->pending_count * sizeof(*grown));
-		if (conn->pending != conn->pending_room)
-			free(conn->pending);
+		pending_list_done(conn);
 		conn->pending = grown;
 		conn->pending_size = size;
 	}
@@ -45,8 +53,7 @@ void downstream_pending_clear(struct downstream *conn)
 {
 	while (conn->pending_count)
 		downstream_pending_pop(conn);
-	if (conn->pending != conn->pending_room)
-		free(conn->pending);
+	pending_list_done(conn);
 	conn->pending = conn->pending_room;
 	conn->pending_size = ARRAY_SIZE(conn->pending_room);
 }
@@ -56,6 +63,12 @@ void downstream_pending_consume(struct downstream *conn, size_t len)
 	conn->pending_pos += len;
 	if (conn->pending_pos == conn->pending[0]->len)
 		downstream_pending_pop(conn);
+}
+
+void downstream_partial_done(struct downstream *conn)
+{
+	conn->worker->memory.counted_bytes -= conn->partial.size_bytes;
+	buf_done(&conn->partial);
 }
 
 /* ---- ends ---- */
@@ -91,8 +104,10 @@ void downstream_client_gone(struct downstream *conn)
 
 static void exchange_end(struct downstream *conn)
 {
-	if (conn->exchange)
+	if (conn->exchange) {
+		conn->was_long = conn->exchange->bytes_out > LONG_ANSWER_BYTES;
 		exchange_free(TAKE_PTR(conn->exchange));
+	}
 	http1_body_done(&conn->body);
 	conn->response_ended = conn->chunked = conn->until_close = false;
 }
@@ -102,13 +117,13 @@ static void exchange_end(struct downstream *conn)
  * could destroy the answer in the client's receive queue (RFC 9112 9.6). So: half-close, and throw
  * away what comes for a while.
  */
-static void conn_linger(struct downstream *conn)
+void downstream_linger(struct downstream *conn)
 {
 	bool unread = conn->body_active || conn->pending_count || conn->recv_stopped;
 
 	exchange_end(conn);
 	downstream_pending_clear(conn);
-	if (conn->eof || !unread) {
+	if ((conn->eof || !unread) && !(conn->was_long && downstream_is_unread(conn))) {
 		downstream_close(conn, false);
 		return;
 	}
@@ -116,18 +131,19 @@ static void conn_linger(struct downstream *conn)
 	conn->linger_bytes = 0;
 	stream_shutdown_send(&conn->stream);
 	stream_recv_start(&conn->stream, RECV_MANY);
-	timer_start(conn->worker->loop, &conn->timer, LINGER_MS);
+	downstream_set_due(conn, loop_now_ms(conn->worker->loop) + DOWNSTREAM_LINGER_MS);
 }
 
 void downstream_exchange_done(struct downstream *conn)
 {
 	if (!conn->keep_alive || conn->body_active || conn->worker->draining) {
-		conn_linger(conn);
+		downstream_linger(conn);
 		return;
 	}
-	timer_start(conn->worker->loop, &conn->timer, conn->exchange->listener->idle_timeout_ms);
 	exchange_end(conn);
 	conn->state = DOWNSTREAM_READY;
+	conn->moved_ms = loop_now_ms(conn->worker->loop);
+	downstream_set_due(conn, conn->moved_ms + conn->idle_timeout_ms);
 	conn->first = false;
 	if (conn->recv_one || conn->recv_stopped) {
 		conn->recv_one = conn->recv_stopped = false;
@@ -169,6 +185,11 @@ static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
 			downstream_close(conn, false);
 		return;
 	}
+	if (conn->state == DOWNSTREAM_EXCHANGE && conn->body_active) {
+		pace_settle(&conn->request_pace, loop_now_ms(conn->worker->loop));
+		pace_earn(&conn->request_pace, buf->len, conn->min_body_rate,
+			  conn->idle_timeout_ms);
+	}
 	if (downstream_pending_push(conn, buf) < 0) {
 		recv_buf_unref(buf);
 		downstream_client_gone(conn);
@@ -177,41 +198,23 @@ static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
 	downstream_process(conn);
 }
 
-static void on_timer(struct timer *timer)
-{
-	struct downstream *conn = CONTAINER_OF(timer, struct downstream, timer);
+/* ---- life ---- */
 
-	switch (conn->state) {
-	case DOWNSTREAM_READY:
-		worker_count(conn->worker, conn->first ? HTTP_COUNTER_HEADER_TIMEOUTS
-						       : HTTP_COUNTER_IDLE_TIMEOUTS);
-		downstream_close(conn, false);
-		break;
-	case DOWNSTREAM_HEAD:
-		worker_count(conn->worker, HTTP_COUNTER_HEADER_TIMEOUTS);
-		if (downstream_resolve(conn))
-			downstream_refuse_head(conn, 408, "header not complete in time");
-		else
-			downstream_close(conn, false);
-		break;
-	case DOWNSTREAM_EXCHANGE:
-		worker_count(conn->worker, HTTP_COUNTER_IDLE_TIMEOUTS);
-		if (!send_queue_is_empty(&conn->queue)) {
-			conn->exchange->failure = "client does not read its answer";
-			downstream_close(conn, true);
-		} else {
-			exchange_fail_close(conn->exchange, 408, "request body stalled");
-		}
-		break;
-	case DOWNSTREAM_LINGER:
-		downstream_close(conn, false);
-		break;
-	case DOWNSTREAM_CLOSING:
-		break;
+static void conn_put(struct downstream *conn)
+{
+	struct http_worker *worker = conn->worker;
+
+	source_lease_give_back(&conn->source);
+	if (worker->free_downstream_count < FREE_DOWNSTREAMS_MAX &&
+	    worker->memory.level < MEMORY_SHRINK) {
+		conn->next_free = worker->free_downstreams;
+		worker->free_downstreams = conn;
+		worker->free_downstream_count++;
+	} else {
+		worker->memory.counted_bytes -= sizeof(*conn);
+		free(conn);
 	}
 }
-
-/* ---- life ---- */
 
 static void on_closed(struct stream *stream)
 {
@@ -220,16 +223,10 @@ static void on_closed(struct stream *stream)
 
 	exchange_end(conn);
 	downstream_pending_clear(conn);
-	buf_done(&conn->partial);
+	downstream_partial_done(conn);
 	send_queue_clear(&conn->queue);
 	list_remove(&conn->link);
-	if (worker->free_downstream_count < FREE_DOWNSTREAMS_MAX) {
-		conn->next_free = worker->free_downstreams;
-		worker->free_downstreams = conn;
-		worker->free_downstream_count++;
-	} else {
-		free(conn);
-	}
+	conn_put(conn);
 	worker_connection_gone(worker);
 }
 
@@ -248,9 +245,15 @@ static struct downstream *conn_get(struct http_worker *worker)
 		worker->free_downstream_count--;
 	} else {
 		conn = malloc(sizeof(*conn));
+		if (!conn)
+			return NULL;
+		worker->memory.counted_bytes += sizeof(*conn);
 	}
-	if (conn)
-		memset(conn, 0, sizeof(*conn));
+	memset(conn, 0, sizeof(*conn));
+	conn->worker = worker;
+	conn->pending = conn->pending_room;
+	conn->pending_size = ARRAY_SIZE(conn->pending_room);
+	conn->first = true;
 	return conn;
 }
 
@@ -277,31 +280,38 @@ void downstream_http1_accept(struct http_worker *worker, int fd)
 	worker_count(worker, HTTP_COUNTER_ACCEPTED);
 	if (!conn)
 		return;
-	conn->worker = worker;
-	conn->pending = conn->pending_room;
-	conn->pending_size = ARRAY_SIZE(conn->pending_room);
-	conn->first = true;
 	if (conn_read_addresses(conn, fd) < 0) {
-		free(conn); /* gone before it was looked at */
+		conn_put(conn); /* gone before it was looked at */
 		return;
 	}
 	if (!downstream_resolve(conn)) {
 		worker_count(worker, HTTP_COUNTER_NO_LISTENER);
-		free(conn);
+		conn_put(conn);
+		return;
+	}
+	if (downstream_admit(conn) < 0) {
+		socket_reset_on_close(fd);
+		conn_put(conn);
 		return;
 	}
 	stream_init(&conn->stream, &conn_ops);
-	timer_init(&conn->timer, on_timer);
+	timer_init(&conn->timer, downstream_on_timer);
 	send_queue_init(&conn->queue, &worker->segments);
 	if (stream_adopt_accepted(worker->loop, &conn->stream, fd) < 0) {
-		free(conn);
+		conn_put(conn);
 		return;
 	}
 	(void)TAKE_FD(owned_fd);
 	list_push_back(&worker->connections, &conn->link);
 	worker_add(&worker->connections_open, 1);
 	stream_recv_start(&conn->stream, RECV_MANY);
-	timer_start(worker->loop, &conn->timer, conn->listener->header_timeout_ms);
+	conn->moved_ms = loop_now_ms(worker->loop);
+	conn->idle_timeout_ms = (uint32_t)conn->listener->idle_timeout_ms;
+	conn->min_body_rate = conn->listener->min_body_rate;
+	pace_init(&conn->response_pace,
+		  pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms));
+	downstream_set_due(conn, conn->moved_ms + conn->listener->header_timeout_ms);
+	worker_memory_look(worker);
 }
 
 void downstream_http1_drain(struct list *link)
@@ -327,6 +337,7 @@ void downstream_http1_cache_free(struct http_worker *worker)
 		struct downstream *conn = worker->free_downstreams;
 
 		worker->free_downstreams = conn->next_free;
+		worker->memory.counted_bytes -= sizeof(*conn);
 		free(conn);
 	}
 	worker->free_downstream_count = 0;

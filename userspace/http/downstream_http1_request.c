@@ -15,7 +15,10 @@ static bool exchange_begin(struct downstream *conn)
 		return false;
 	}
 	conn->state = DOWNSTREAM_EXCHANGE;
-	timer_stop(&conn->timer);
+	conn->due_ms = 0;
+	conn->idle_timeout_ms = (uint32_t)conn->listener->idle_timeout_ms;
+	conn->min_body_rate = conn->listener->min_body_rate;
+	pace_pause(&conn->response_pace, loop_now_ms(conn->worker->loop));
 	conn->body = (struct http1_body){0};
 	conn->keep_alive = conn->http10 = conn->chunked = conn->until_close = false;
 	conn->body_active = conn->blocked = conn->refused = conn->response_ended = false;
@@ -58,7 +61,7 @@ void downstream_refuse_head(struct downstream *conn, uint16_t status, const char
 				conn->pending[0]->len - conn->pending_pos);
 	if (!conn->exchange->refused_line.ptr)
 		keep_start_line(conn->exchange, seen);
-	buf_done(&conn->partial);
+	downstream_partial_done(conn);
 	downstream_refuse(conn, status, reason);
 }
 
@@ -84,7 +87,7 @@ static int find_head(struct downstream *conn, struct str *ret_block, size_t *ret
 	const struct http1_limits *limits = &conn->listener->http1;
 	const struct recv_buf *buf = conn->pending[0];
 	struct str rest = str_make(buf->data + conn->pending_pos, buf->len - conn->pending_pos);
-	size_t before = conn->partial.len, len = 0;
+	size_t before = conn->partial.len, len = 0, size_before;
 	int ret;
 
 	if (before == 0) {
@@ -97,7 +100,10 @@ static int find_head(struct downstream *conn, struct str *ret_block, size_t *ret
 		buf_init(&conn->partial, limits->head_bytes + PARTIAL_OVERHEAD_BYTES);
 	}
 	*ret_consumed = rest.len;
-	if (buf_append(&conn->partial, rest) < 0)
+	size_before = conn->partial.size_bytes;
+	ret = buf_append(&conn->partial, rest);
+	conn->worker->memory.counted_bytes += conn->partial.size_bytes - size_before;
+	if (ret < 0)
 		return -HTTP1_E_HEAD_BYTES;
 	if (before == 0)
 		return 0;
@@ -130,7 +136,7 @@ static void start_request(struct downstream *conn, struct str block)
 		refuse_head_codec(conn, ret);
 		return;
 	}
-	buf_done(&conn->partial);
+	downstream_partial_done(conn);
 	if (request->framing == HTTP_FRAMING_LENGTH && request->content_length == 0)
 		request->framing = HTTP_FRAMING_NONE;
 	http1_body_init(&conn->body, request->framing, request->content_length,
@@ -139,6 +145,17 @@ static void start_request(struct downstream *conn, struct str block)
 	conn->http10 = request->version_minor == 0;
 	conn->body_active = request->framing != HTTP_FRAMING_NONE;
 	exchange->request_done = !conn->body_active;
+	/* Who may wait for our 100 is not slow yet (RFC 9110 10.1.1). */
+	pace_init(&conn->request_pace,
+		  request->expect_continue
+			  ? conn->idle_timeout_ms
+			  : pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms));
+	worker_memory_look(conn->worker);
+	if (UNLIKELY(conn->worker->memory.level >= MEMORY_SHED)) {
+		worker_count(conn->worker, HTTP_COUNTER_MEMORY_SHED);
+		exchange_fail_close(exchange, 503, "memory is short");
+		return;
+	}
 	exchange_start(exchange);
 }
 
@@ -169,8 +186,8 @@ static bool read_head(struct downstream *conn)
 		conn->state = DOWNSTREAM_HEAD;
 		/* The first head's time runs from accept. */
 		if (!conn->first)
-			timer_start(conn->worker->loop, &conn->timer,
-				    conn->listener->header_timeout_ms);
+			downstream_set_due(conn, loop_now_ms(conn->worker->loop) +
+							 conn->listener->header_timeout_ms);
 	}
 	downstream_pending_consume(conn, consumed);
 	return true;
@@ -183,8 +200,8 @@ static void finish_body(struct downstream *conn)
 	unsigned int count = 0;
 
 	conn->body_active = false;
-	if (send_queue_is_empty(&conn->queue))
-		timer_stop(&conn->timer);
+	pace_pause(&conn->request_pace, loop_now_ms(conn->worker->loop));
+	downstream_watch_peer(conn);
 	if (conn->body.framing == HTTP_FRAMING_CHUNKED &&
 	    http1_body_trailers(&conn->body, &exchange->arena, &trailers, &count) < 0)
 		count = 0;
@@ -221,9 +238,15 @@ static bool read_body(struct downstream *conn)
 /* Chooses how to go on receiving, once what is pending was looked at. */
 static void conn_arm(struct downstream *conn)
 {
+	uint64_t now_ms = loop_now_ms(conn->worker->loop);
+
 	if (conn->state == DOWNSTREAM_EXCHANGE && conn->body_active) {
-		if (conn->response_ended || conn->refused)
-			return; /* nobody wants the rest: LINGER comes when the answer is out */
+		if (conn->response_ended || conn->refused) {
+			/* Nobody wants the rest: LINGER comes when the answer is out. */
+			pace_pause(&conn->request_pace, now_ms);
+			downstream_watch_peer(conn);
+			return;
+		}
 		conn->blocked = exchange_request_blocked(conn->exchange);
 		if (!conn->recv_one && (conn->body.framing != HTTP_FRAMING_LENGTH ||
 					conn->body.left_bytes > LARGE_BODY_BYTES))
@@ -231,15 +254,15 @@ static void conn_arm(struct downstream *conn)
 		if (conn->blocked) {
 			conn->recv_stopped = true;
 			stream_recv_stop(&conn->stream);
-			if (send_queue_is_empty(&conn->queue))
-				timer_stop(&conn->timer);
+			pace_pause(&conn->request_pace, now_ms);
+			downstream_watch_peer(conn);
 			return;
 		}
 		if (conn->recv_one || conn->recv_stopped)
 			stream_recv_start(&conn->stream, conn->recv_one ? RECV_ONE : RECV_MANY);
 		conn->recv_stopped = false;
-		timer_start(conn->worker->loop, &conn->timer,
-			    conn->exchange->listener->idle_timeout_ms);
+		pace_wait(&conn->request_pace, now_ms);
+		downstream_watch_peer(conn);
 		return;
 	}
 	if (conn->state == DOWNSTREAM_EXCHANGE) {
@@ -258,8 +281,11 @@ void downstream_after_eof(struct downstream *conn)
 	switch (conn->state) {
 	case DOWNSTREAM_READY:
 	case DOWNSTREAM_HEAD:
+		downstream_linger(conn);
+		break;
 	case DOWNSTREAM_LINGER:
-		downstream_close(conn, false);
+		if (!conn->was_long || !downstream_is_unread(conn))
+			downstream_close(conn, false);
 		break;
 	case DOWNSTREAM_EXCHANGE:
 		if (conn->body_active && !conn->response_ended && !conn->pending_count)

@@ -100,6 +100,7 @@ static void send_data(struct exchange *exchange, struct str data, struct recv_bu
 		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
 	if (conn->queue.failed)
 		conn_broken(conn);
+	worker_memory_look(conn->worker);
 }
 
 static void send_pipe(struct exchange *exchange, struct splice_pipe *pipe, size_t len)
@@ -171,13 +172,19 @@ static void send_end(struct exchange *exchange, const struct http_field *trailer
 static void flush(struct exchange *exchange)
 {
 	struct downstream *conn = exchange_conn(exchange);
+	uint64_t now_ms;
 
 	if (conn->state != DOWNSTREAM_EXCHANGE || send_queue_is_empty(&conn->queue))
 		return;
-	if (send_queue_flush(&conn->queue, &conn->stream) < 0)
+	if (send_queue_flush(&conn->queue, &conn->stream) < 0) {
 		conn_broken(conn);
-	else
-		timer_start(conn->worker->loop, &conn->timer, exchange->listener->idle_timeout_ms);
+		return;
+	}
+	now_ms = loop_now_ms(conn->worker->loop);
+	if (!conn->response_pace.since_ms)
+		conn->moved_ms = now_ms;
+	pace_wait(&conn->response_pace, now_ms);
+	downstream_watch_peer(conn);
 }
 
 static void send_abort(struct exchange *exchange)
@@ -200,7 +207,10 @@ static void resume_request(struct exchange *exchange)
 
 static size_t queued(const struct exchange *exchange)
 {
-	return exchange_conn(exchange)->queue.bytes;
+	const struct downstream *conn = exchange_conn(exchange);
+
+	/* The shorter memory is, the sooner a queue counts as long. */
+	return conn->queue.weight_bytes << MIN(conn->worker->memory.level, MEMORY_SHRINK);
 }
 
 const struct exchange_downstream downstream_http1_ops = {
@@ -230,14 +240,17 @@ void downstream_on_sent(struct stream *stream, int64_t result)
 	}
 	if (conn->state != DOWNSTREAM_EXCHANGE)
 		return;
+	conn->moved_ms = loop_now_ms(conn->worker->loop);
 	if (!send_queue_is_empty(&conn->queue)) {
 		flush(conn->exchange);
-	} else if (conn->response_ended) {
-		downstream_exchange_done(conn);
-		return;
-	} else if (!conn->body_active) {
-		timer_stop(&conn->timer); /* waiting for the upstream, whose timers run */
+	} else {
+		pace_pause(&conn->response_pace, conn->moved_ms);
+		if (conn->response_ended) {
+			downstream_exchange_done(conn);
+			return;
+		}
+		downstream_watch_peer(conn); /* the upstream's timers run */
 	}
-	if (conn->state == DOWNSTREAM_EXCHANGE && conn->queue.bytes < UPSTREAM_LOW_WATER)
+	if (conn->state == DOWNSTREAM_EXCHANGE && conn->queue.weight_bytes < UPSTREAM_LOW_WATER)
 		exchange_drained(conn->exchange);
 }

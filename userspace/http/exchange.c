@@ -38,6 +38,8 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 		if (!exchange)
 			return NULL;
 		arena_init(&exchange->arena, ARENA_CHUNK_BYTES, EXCHANGE_ARENA_BYTES);
+		exchange->arena.account = &worker->memory.counted_bytes;
+		worker->memory.counted_bytes += sizeof(*exchange);
 	}
 	exchange->worker = worker;
 	exchange->config = worker->config;
@@ -81,8 +83,10 @@ void exchange_free(struct exchange *exchange)
 	record(exchange);
 	worker_snapshot_unref(exchange->config);
 	worker_add(&worker->exchanges_open, -1);
-	if (worker->free_exchange_count >= FREE_EXCHANGES_MAX) {
+	if (worker->free_exchange_count >= FREE_EXCHANGES_MAX ||
+	    worker->memory.level >= MEMORY_SHRINK) {
 		arena_done(&exchange->arena);
+		worker->memory.counted_bytes -= sizeof(*exchange);
 		free(exchange);
 		return;
 	}

@@ -27,7 +27,7 @@ struct http_worker;
 struct send_file;
 
 /* Most memory one exchange may take for heads, trailers and what we write. */
-#define EXCHANGE_ARENA_BYTES (512u * 1024)
+#define EXCHANGE_ARENA_BYTES (1024u * 1024)
 #define EXCHANGE_ADDED_MAX   8
 
 struct exchange_response {

@@ -108,7 +108,7 @@ static void on_drain_timer(struct timer *timer)
 }
 
 int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
-		    struct http_worker **ret_worker, struct error *err)
+		    struct http_node *node, struct http_worker **ret_worker, struct error *err)
 {
 	struct http_worker *worker = aligned_alloc(_Alignof(struct http_worker), sizeof(*worker));
 	int ret;
@@ -121,6 +121,7 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	random_init(&worker->random);
 	list_init(&worker->connections);
 	timer_init(&worker->drain_timer, on_drain_timer);
+	worker_memory_init(worker, node);
 	worker->config = worker_snapshot_new(snapshot);
 	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->pools)
 			     : -ENOMEM;
@@ -166,6 +167,13 @@ void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snaps
 	upstream_pools_set_generation(worker->pools, snapshot->generation);
 }
 
+void http_worker_set_on_hold(struct http_worker *worker, void (*on_hold)(void *arg, bool hold),
+			     void *arg)
+{
+	worker->memory.on_hold = on_hold;
+	worker->memory.on_hold_arg = arg;
+}
+
 void http_worker_accept(struct http_worker *worker, int fd)
 {
 	if (worker->pools_draining)
@@ -186,19 +194,30 @@ void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
 	drain_pools(worker);
 }
 
+void worker_free_caches(struct http_worker *worker)
+{
+	while (worker->free_exchanges) {
+		struct exchange *exchange = worker->free_exchanges;
+
+		worker->free_exchanges = exchange->next_free;
+		worker->memory.counted_bytes -= sizeof(*exchange);
+		arena_done(&exchange->arena);
+		free(exchange);
+	}
+	worker->free_exchange_count = 0;
+	downstream_http1_cache_free(worker);
+	upstream_pools_trim(worker->pools);
+	send_segment_cache_trim(&worker->segments);
+	loop_trim(worker->loop);
+}
+
 void http_worker_free(struct http_worker *worker)
 {
 	if (!worker)
 		return;
 	timer_stop(&worker->drain_timer);
-	while (worker->free_exchanges) {
-		struct exchange *exchange = worker->free_exchanges;
-
-		worker->free_exchanges = exchange->next_free;
-		arena_done(&exchange->arena);
-		free(exchange);
-	}
-	downstream_http1_cache_free(worker);
+	worker_memory_done(worker);
+	worker_free_caches(worker);
 	access_log_done(&worker->access_log);
 	upstream_pools_free(worker->pools);
 	send_segment_cache_done(&worker->segments);
@@ -216,6 +235,11 @@ void http_worker_get_stats(const struct http_worker *worker, struct http_worker_
 	for (unsigned int i = 0; i < HTTP_COUNTER_COUNT; i++)
 		ret_stats->counters[i] = load(&worker->counters[i]);
 	ret_stats->connections_open = load(&worker->connections_open);
+	if (worker->memory.node)
+		ret_stats->memory_bytes =
+			load(&worker->memory.node->rows[worker->index].memory_bytes);
+	ret_stats->memory_level = (enum memory_level)atomic_load_explicit(
+		&worker->memory.level_shown, memory_order_relaxed);
 	ret_stats->exchanges_open = load(&worker->exchanges_open);
 	ret_stats->counters[HTTP_COUNTER_UPSTREAM_RETRIES] = upstream_pools_retries(worker->pools);
 	ret_stats->upstream_connections_open = upstream_pools_connections(worker->pools);

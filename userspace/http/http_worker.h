@@ -10,6 +10,7 @@
 #ifndef SLUICE_HTTP_HTTP_WORKER_H
 #define SLUICE_HTTP_HTTP_WORKER_H
 
+#include "http/http_node.h"
 #include "http/snapshot.h"
 #include "io/loop.h"
 
@@ -26,6 +27,14 @@ struct http_worker;
 	X(HEADER_TIMEOUTS, "header_timeouts", "connections closed: head not complete in time")     \
 	X(IDLE_TIMEOUTS, "idle_timeouts", "connections closed: idle")                              \
 	X(REQUEST_TIMEOUTS, "request_timeouts", "exchanges ended: too old")                        \
+	X(SLOW_BODIES, "slow_bodies", "request bodies given up: slower than min_body_rate")        \
+	X(SLOW_READERS, "slow_readers", "connections reset: answer read too slowly")               \
+	X(SOURCE_REFUSED, "source_refused", "connections reset: connections_per_source")           \
+	X(SOURCE_SHARED, "source_shared", "connections counted in a row shared by addresses")      \
+	X(MEMORY_HOLDS, "memory_holds", "times that accepting stopped: memory is short")           \
+	X(MEMORY_CLOSED, "memory_closed", "idle connections closed: memory is short")              \
+	X(MEMORY_RESET, "memory_reset", "slow connections reset: memory is short")                 \
+	X(MEMORY_SHED, "memory_shed", "requests refused with 503: memory is short")                \
 	X(CLIENT_ABORTS, "client_aborts", "clients that left before their answer was complete")    \
 	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead") \
 	X(ACCESS_LOG_DROPPED, "access_log_dropped", "access log lines dropped: the disk is slow")
@@ -43,13 +52,21 @@ struct http_worker_stats {
 	uint64_t exchanges_open;
 	uint64_t upstream_connections_open;
 	struct route_row unrouted; /* requests that no route was found for */
+	uint64_t memory_bytes;
+	enum memory_level memory_level;
 };
 const char *http_counter_name(enum http_counter counter);
 const char *http_counter_help(enum http_counter counter);
 
-/* Takes its own reference on the snapshot. On the worker's thread. */
+/*
+ * Takes its own reference on the snapshot. `node` outlives the worker; NULL: no limits of the node.
+ * On the worker's thread.
+ */
 int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
-		    struct http_worker **ret_worker, struct error *err);
+		    struct http_node *node, struct http_worker **ret_worker, struct error *err);
+/* on_hold says, from the loop, when accepting is to stop and to go on. */
+void http_worker_set_on_hold(struct http_worker *worker, void (*on_hold)(void *arg, bool hold),
+			     void *arg);
 /* Takes a reference on the new one and drops its old one; running exchanges keep theirs. */
 void http_worker_set_snapshot(struct http_worker *worker, struct snapshot *snapshot);
 

@@ -19,12 +19,14 @@ struct listener_conf {
 
 	/* limits */
 	struct http1_limits http1;
-	uint64_t body_bytes; /* request bodies; 413 beyond; 0: no limit */
+	uint64_t body_bytes;		 /* request bodies; 413 beyond; 0: no limit */
+	uint32_t connections_per_source; /* >= 1 */
 
 	/* timeouts */
 	uint64_t header_timeout_ms;  /* whole request head, from its first byte (or from accept) */
-	uint64_t idle_timeout_ms;    /* between requests; also between two reads of a body */
+	uint64_t idle_timeout_ms;    /* between requests; the longest pause in a body */
 	uint64_t request_timeout_ms; /* from the head to the first byte of the answer; 0: none */
+	uint32_t min_body_rate;	     /* bytes a second of either body; 0: idle_timeout_ms alone */
 
 	struct router *router; /* the routes that this listener serves */
 };

@@ -3,20 +3,27 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "http/source_table.h"
+
 #define WHAT_MAX      160
 #define VALUE_MAX     96
 #define ADDRESSES_MAX 4096
 #define DAY_MS	      86400000
 #define WEEK_MS	      ((uint64_t)7 * DAY_MS)
+/* An exchange's memory holds a head of this size read and written anew. */
+#define HEADER_BYTES_MAX 131072
+#define BODY_RATE_MAX	 ((uint64_t)1 << 30)
 
 enum listener_protocol { LISTENER_HTTP };
 
 struct limits {
-	uint64_t header_bytes, header_count, uri_bytes, body_bytes;
+	uint64_t header_bytes, header_count, field_bytes, uri_bytes, body_bytes;
+	uint64_t connections_per_source;
 };
 
 struct timeouts {
 	uint64_t header_ms, idle_ms, request_ms;
+	uint64_t min_body_rate; /* bytes a second; 0: off */
 };
 
 struct listener_file {
@@ -45,26 +52,79 @@ static const struct field limit_fields[] = {
 	 .kind = FIELD_SIZE_BYTES,
 	 .offset = offsetof(struct limits, header_bytes),
 	 .min = 1024,
-	 .max = 1048576,
+	 .max = HEADER_BYTES_MAX,
 	 .default_text = "32KiB"},
 	{.key = "header_count",
 	 .kind = FIELD_U64,
 	 .offset = offsetof(struct limits, header_count),
 	 .min = 1,
-	 .max = 10000,
+	 .max = 1000,
 	 .default_text = "100"},
+	{.key = "field_bytes",
+	 .kind = FIELD_SIZE_BYTES,
+	 .offset = offsetof(struct limits, field_bytes),
+	 .min = 64,
+	 .max = HEADER_BYTES_MAX,
+	 .default_text = "16KiB"},
 	{.key = "uri_bytes",
 	 .kind = FIELD_SIZE_BYTES,
 	 .offset = offsetof(struct limits, uri_bytes),
 	 .min = 64,
-	 .max = 1048576,
+	 .max = HEADER_BYTES_MAX,
 	 .default_text = "8KiB"},
 	{.key = "body_bytes",
 	 .kind = FIELD_SIZE_BYTES,
 	 .offset = offsetof(struct limits, body_bytes),
 	 .default_text = "16MiB"},
-	{.key = "connections_per_source", .kind = FIELD_NOT_YET},
+	{.key = "connections_per_source",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct limits, connections_per_source),
+	 .min = 1,
+	 .max = SOURCE_LIMIT_MAX,
+	 .default_text = "1000"},
 };
+
+/* "1KiB/s", or "off". */
+static int body_rate_read(const struct field_context *context, const struct conf_node *node,
+			  void *target)
+{
+	struct timeouts *timeouts = target;
+	char value[VALUE_MAX];
+	uint64_t bytes = 0;
+	int r = -EINVAL;
+
+	if (node->type == CONF_SCALAR && str_eq_cstr(node->value, "off")) {
+		timeouts->min_body_rate = 0;
+		return 0;
+	}
+	if (node->type == CONF_SCALAR && str_ends_with(node->value, STR("/s")))
+		r = units_parse_size_bytes(str_sub(node->value, 0, node->value.len - 2), &bytes);
+	if (r == -EINVAL) {
+		conf_error(context->errors, node,
+			   "%s: min_body_rate: expected a rate such as 1KiB/s, or off, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	if (r || !bytes || bytes > BODY_RATE_MAX) {
+		conf_error(context->errors, node,
+			   "%s: min_body_rate: must be 1/s to 1GiB/s, got %s", context->what,
+			   conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	timeouts->min_body_rate = bytes;
+	return 0;
+}
+
+static void body_rate_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	uint64_t rate = ((const struct timeouts *)target)->min_body_rate;
+	char size[32], text[40] = "off";
+
+	if (rate)
+		(void)snprintf(text, sizeof(text), "%s/s",
+			       units_format_size(rate, size, sizeof(size)));
+	conf_write_plain(writer, key, text);
+}
 
 static const struct field timeout_fields[] = {
 	{.key = "header",
@@ -85,7 +145,11 @@ static const struct field timeout_fields[] = {
 	 .max = WEEK_MS,
 	 .default_text = "5m"},
 	{.key = "handshake", .kind = FIELD_NOT_YET},
-	{.key = "min_body_rate", .kind = FIELD_NOT_YET},
+	{.key = "min_body_rate",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "1KiB/s",
+	 .read = body_rate_read,
+	 .print = body_rate_print},
 };
 
 /* "80" or "1000-2000". */
@@ -322,11 +386,14 @@ static int listener_read(const struct field_context *context, const struct conf_
 	conf->http1 = http1_limits_default;
 	conf->http1.head_bytes = (uint32_t)file.limits.header_bytes;
 	conf->http1.field_count = (uint32_t)file.limits.header_count;
+	conf->http1.field_bytes = (uint32_t)file.limits.field_bytes;
 	conf->http1.uri_bytes = (uint32_t)file.limits.uri_bytes;
 	conf->body_bytes = file.limits.body_bytes;
 	conf->header_timeout_ms = file.timeouts.header_ms;
 	conf->idle_timeout_ms = file.timeouts.idle_ms;
 	conf->request_timeout_ms = file.timeouts.request_ms;
+	conf->connections_per_source = (uint32_t)file.limits.connections_per_source;
+	conf->min_body_rate = (uint32_t)file.timeouts.min_body_rate;
 	return 0;
 }
 
@@ -431,9 +498,10 @@ void listeners_write(struct conf_writer *writer, const struct listener_conf *lis
 			.name = conf.name,
 			.protocol = LISTENER_HTTP,
 			.limits = {conf.http1.head_bytes, conf.http1.field_count,
-				   conf.http1.uri_bytes, conf.body_bytes},
+				   conf.http1.field_bytes, conf.http1.uri_bytes, conf.body_bytes,
+				   conf.connections_per_source},
 			.timeouts = {conf.header_timeout_ms, conf.idle_timeout_ms,
-				     conf.request_timeout_ms},
+				     conf.request_timeout_ms, conf.min_body_rate},
 			.conf = &conf,
 		};
 

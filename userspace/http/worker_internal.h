@@ -9,6 +9,7 @@
 #include "http/access_log.h"
 #include "http/exchange.h"
 #include "http/http_worker.h"
+#include "http/worker_memory.h"
 
 struct http_worker {
 	struct loop *loop;
@@ -16,6 +17,8 @@ struct http_worker {
 	struct worker_snapshot *config; /* the current one */
 	struct upstream_pools *pools;
 	struct send_segment_cache segments;
+	struct worker_memory memory;
+	uint64_t refused_logged_ms; /* when a refusal by source was last logged */
 
 	struct list connections; /* downstream */
 	struct exchange *free_exchanges;
@@ -63,6 +66,9 @@ void worker_snapshot_unref(struct worker_snapshot *config);
 /* A connection of the worker is gone: perhaps the drain is over. */
 void worker_connection_gone(struct http_worker *worker);
 
+/* Exchanges, connections and segments that are kept for the next one. */
+void worker_free_caches(struct http_worker *worker);
+
 /* ---- http/downstream_http1.c ---- */
 
 /* Takes the socket over, or closes it. */
@@ -70,6 +76,11 @@ void downstream_http1_accept(struct http_worker *worker, int fd);
 /* `link` is one of worker->connections. Closes it now when idle, else after its answer. */
 void downstream_http1_drain(struct list *link);
 void downstream_http1_abort(struct list *link);
+/*
+ * Memory is short: lets go of what can go at this level. Ends at once when nobody is in the way,
+ * and is called again while the level lasts.
+ */
+void downstream_http1_relieve(struct http_worker *worker, enum memory_level level);
 void downstream_http1_cache_free(struct http_worker *worker);
 
 #endif

@@ -59,6 +59,7 @@ enum source_state {
 	SOURCE_CANCEL = 1u << 3, /* io_uring: cancellation was asked for */
 	SOURCE_PAUSED = 1u << 4, /* after a failed accept */
 	SOURCE_READY = 1u << 5,	 /* epoll: an event waits to be handled */
+	SOURCE_HELD = 1u << 6,	 /* acceptors: by acceptor_hold() */
 };
 
 #define ACCEPT_PAUSE_MS 100

@@ -341,7 +341,7 @@ static void accept_some(struct acceptor *acceptor)
 	for (int visit = 0; visit < ACCEPTS_PER_VISIT; visit++) {
 		int fd;
 
-		if (acceptor->state & SOURCE_STOPPING)
+		if (acceptor->state & (SOURCE_STOPPING | SOURCE_HELD))
 			return;
 		fd = accept4(acceptor->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0) {
@@ -361,6 +361,10 @@ static int epoll_acceptor_work(struct acceptor *acceptor)
 {
 	if (acceptor->state & SOURCE_STOPPING) {
 		acceptor_deliver_stopped(acceptor);
+		return 0;
+	}
+	if (acceptor->state & SOURCE_HELD) {
+		disarm_acceptor(acceptor);
 		return 0;
 	}
 	if (acceptor->state & SOURCE_PAUSED)

@@ -226,6 +226,14 @@ static int uring_acceptor_work(struct acceptor *acceptor)
 		}
 		return 0;
 	}
+	if (acceptor->state & SOURCE_HELD) {
+		if (!(acceptor->state & SOURCE_ARMED) || acceptor->state & SOURCE_CANCEL)
+			return 0;
+		if (uring_cancel(uring, acceptor, URING_ACCEPT) < 0)
+			return -EAGAIN;
+		acceptor->state |= SOURCE_CANCEL;
+		return 0;
+	}
 	if (acceptor->state & (SOURCE_ARMED | SOURCE_PAUSED))
 		return 0;
 	sqe = uring_take_sqe(uring);

@@ -129,6 +129,24 @@ void loop_get_stats(const struct loop *loop, struct loop_stats *ret_stats)
 	ret_stats->recv_bufs_held_max = recv_pool_held_max(loop->pool);
 }
 
+uint64_t loop_recv_bytes(const struct loop *loop)
+{
+	return recv_pool_bytes(loop->pool);
+}
+
+void loop_recv_usage(const struct loop *loop, uint64_t *ret_held, uint64_t *ret_max)
+{
+	*ret_held = recv_pool_held(loop->pool);
+	*ret_max = recv_pool_max(loop->pool) - recv_pool_ready(loop->pool);
+}
+
+void loop_trim(struct loop *loop)
+{
+	/* Twice: what was unused for two intervals goes. */
+	recv_pool_trim(loop->pool);
+	recv_pool_trim(loop->pool);
+}
+
 /* ---- other threads ---- */
 
 static void wake(struct loop *loop)

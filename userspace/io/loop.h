@@ -67,6 +67,12 @@ struct loop_stats {
 	uint64_t streams_open;
 };
 void loop_get_stats(const struct loop *loop, struct loop_stats *ret_stats);
+/* Bytes of receive buffers that owners hold or the kernel may fill. */
+uint64_t loop_recv_bytes(const struct loop *loop);
+/* Buffers that owners hold, and how many they may. */
+void loop_recv_usage(const struct loop *loop, uint64_t *ret_held, uint64_t *ret_max);
+/* Gives the pages of free receive buffers back to the system. */
+void loop_trim(struct loop *loop);
 
 /* ---- tasks: work handed over from another thread, run once, in order of posting ---- */
 
@@ -94,6 +100,8 @@ void timer_init(struct timer *timer, void (*on_fire)(struct timer *timer));
 void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms);
 void timer_stop(struct timer *timer);
 bool timer_is_running(const struct timer *timer);
+/* Of a running one: the time at which it fires, in the terms of loop_now_ms(). */
+uint64_t timer_due_ms(const struct timer *timer);
 
 /* ---- watches: readiness of a descriptor that is no stream (signalfd, netlink, inotify) ---- */
 

@@ -253,6 +253,16 @@ uint32_t recv_pool_ready(const struct recv_pool *pool)
 	return pool->ready;
 }
 
+uint64_t recv_pool_bytes(const struct recv_pool *pool)
+{
+	return ((uint64_t)pool->held + pool->ready) * pool->buf_bytes;
+}
+
+uint64_t recv_pool_max(const struct recv_pool *pool)
+{
+	return pool->max;
+}
+
 uint64_t recv_pool_held(const struct recv_pool *pool)
 {
 	return pool->held;

@@ -48,6 +48,9 @@ bool recv_pool_refill_ring(struct recv_pool *pool);
 struct recv_buf *recv_pool_take_from_ring(struct recv_pool *pool, uint32_t id);
 uint32_t recv_pool_ready(const struct recv_pool *pool);
 
+/* Of held and ready ones. */
+uint64_t recv_pool_bytes(const struct recv_pool *pool);
+uint64_t recv_pool_max(const struct recv_pool *pool);
 uint64_t recv_pool_held(const struct recv_pool *pool);
 uint64_t recv_pool_held_max(const struct recv_pool *pool);
 

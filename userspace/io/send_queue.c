@@ -29,12 +29,13 @@ struct send_segment {
 	};
 };
 
-void send_segment_cache_done(struct send_segment_cache *cache)
+void send_segment_cache_trim(struct send_segment_cache *cache)
 {
 	while (cache->free) {
 		struct send_segment *segment = cache->free;
 
 		cache->free = segment->next;
+		cache->bytes -= sizeof(*segment);
 		free(segment);
 	}
 	cache->free_count = 0;
@@ -45,6 +46,11 @@ void send_segment_cache_done(struct send_segment_cache *cache)
 		free(file);
 	}
 	cache->free_file_count = 0;
+}
+
+void send_segment_cache_done(struct send_segment_cache *cache)
+{
+	send_segment_cache_trim(cache);
 }
 
 struct send_file *send_file_new(struct send_segment_cache *cache, int fd)
@@ -93,6 +99,7 @@ static struct send_segment *segment_get(struct send_queue *queue)
 			queue->failed = true;
 			return NULL;
 		}
+		queue->cache->bytes += sizeof(*segment);
 	}
 	segment->next = NULL;
 	segment->buf = NULL;
@@ -107,12 +114,20 @@ static void segment_put(struct send_queue *queue, struct send_segment *segment)
 	send_file_unref(segment->file);
 	splice_pipe_unref(segment->pipe);
 	if (queue->cache->free_count >= CACHE_MAX) {
+		queue->cache->bytes -= sizeof(*segment);
 		free(segment);
 		return;
 	}
 	segment->next = queue->cache->free;
 	queue->cache->free = segment;
 	queue->cache->free_count++;
+}
+
+static size_t segment_weight(const struct send_segment *segment)
+{
+	if (segment->file)
+		return 0;
+	return segment->buf ? MAX(segment->bytes.len, (size_t)SEND_BUF_WEIGHT) : segment->bytes.len;
 }
 
 static void segment_append(struct send_queue *queue, struct send_segment *segment)
@@ -123,6 +138,7 @@ static void segment_append(struct send_queue *queue, struct send_segment *segmen
 		queue->first = segment;
 	queue->last = segment;
 	queue->bytes += segment->bytes.len;
+	queue->weight_bytes += segment_weight(segment);
 }
 
 void send_queue_init(struct send_queue *queue, struct send_segment_cache *cache)
@@ -138,6 +154,7 @@ static void segment_pop(struct send_queue *queue)
 	if (!queue->first)
 		queue->last = NULL;
 	queue->bytes -= segment->bytes.len;
+	queue->weight_bytes -= segment_weight(segment);
 	segment_put(queue, segment);
 }
 
@@ -256,12 +273,14 @@ int send_queue_flush(struct send_queue *queue, struct stream *stream)
 /* A send with a file completes with a part of what was offered. */
 static void segment_advance(struct send_queue *queue, struct send_segment *segment, size_t bytes)
 {
+	queue->weight_bytes -= segment_weight(segment);
 	if (segment->file)
 		segment->file_offset += bytes;
 	else if (!segment->pipe)
 		segment->bytes.ptr += bytes;
 	segment->bytes.len -= bytes;
 	queue->bytes -= bytes;
+	queue->weight_bytes += segment_weight(segment);
 }
 
 void send_queue_sent(struct send_queue *queue, int64_t result)

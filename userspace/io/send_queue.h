@@ -19,6 +19,7 @@
 
 #define SEND_INLINE_MAX	   32
 #define SEND_AT_ONCE_BYTES (64u * 1024)
+#define SEND_BUF_WEIGHT	   4096u /* the least that a segment with a receive buffer counts as */
 
 struct send_segment;
 struct send_file;
@@ -29,13 +30,18 @@ struct send_segment_cache {
 	unsigned int free_count;
 	struct send_file *free_files;
 	unsigned int free_file_count;
+	size_t bytes; /* of all segments there are, queued or free */
 };
+/* Gives what is free back to malloc. */
+void send_segment_cache_trim(struct send_segment_cache *cache);
 void send_segment_cache_done(struct send_segment_cache *cache);
 
 struct send_queue {
 	struct send_segment_cache *cache;
 	struct send_segment *first, *last;
-	size_t bytes;		/* queued, those under way included */
+	size_t bytes; /* queued, those under way included */
+	/* For back-pressure: a few bytes can hold a whole receive buffer, a file holds none. */
+	size_t weight_bytes;
 	unsigned int in_flight; /* segments of the send under way */
 	bool failed;		/* a push found no memory; stays */
 };

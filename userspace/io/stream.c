@@ -344,13 +344,18 @@ void stream_close(struct stream *stream)
 	stream_queue_work(stream);
 }
 
-void stream_abort(struct stream *stream)
+void socket_reset_on_close(int fd)
 {
 	struct linger linger = {.l_onoff = 1, .l_linger = 0};
 
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+void stream_abort(struct stream *stream)
+{
 	if (!stream_is_open(stream))
 		return;
-	(void)setsockopt(stream->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	socket_reset_on_close(stream->fd);
 	stream_close(stream);
 }
 
@@ -477,6 +482,15 @@ int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd)
 	}
 	acceptor_queue_work(acceptor);
 	return 0;
+}
+
+void acceptor_hold(struct acceptor *acceptor, bool hold)
+{
+	if (!(acceptor->state & SOURCE_ON) || acceptor->state & SOURCE_STOPPING ||
+	    !!(acceptor->state & SOURCE_HELD) == hold)
+		return;
+	acceptor->state ^= SOURCE_HELD;
+	acceptor_queue_work(acceptor);
 }
 
 void acceptor_stop(struct acceptor *acceptor)

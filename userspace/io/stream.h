@@ -133,6 +133,8 @@ void stream_shutdown_send(struct stream *stream);
 void stream_close(struct stream *stream);
 /* As close, but with a reset (SO_LINGER 0): for connections that must not look complete. */
 void stream_abort(struct stream *stream);
+/* For a connected socket that no stream has yet: closing it resets the connection. */
+void socket_reset_on_close(int fd);
 bool stream_is_open(const struct stream *stream); /* adopted or connecting, and not closing */
 
 #define STREAM_FLAG_SENDING 1u
@@ -160,6 +162,8 @@ struct acceptor {
  * -EINVAL: not a listening socket. -EBUSY: not stopped yet.
  */
 int acceptor_start(struct loop *loop, struct acceptor *acceptor, int listen_fd);
+/* Stops taking connections, which wait in the socket's queue, or goes on. Idempotent. */
+void acceptor_hold(struct acceptor *acceptor, bool hold);
 /* Connections accepted meanwhile are still delivered before on_stopped(). */
 void acceptor_stop(struct acceptor *acceptor);
 

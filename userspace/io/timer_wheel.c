@@ -154,6 +154,11 @@ bool timer_is_running(const struct timer *timer)
 	return !list_is_empty(&timer->link);
 }
 
+uint64_t timer_due_ms(const struct timer *timer)
+{
+	return timer->due_ms;
+}
+
 void timer_wheel_start(struct timer_wheel *wheel, struct timer *timer, uint64_t delay_ms)
 {
 	uint64_t tick;

@@ -152,7 +152,7 @@ static void on_sent(struct stream *stream, int64_t result)
 		return;
 	conn_flush(conn);
 	conn_restart_timer(conn);
-	if (!call->request_done && conn->queue.bytes < UPSTREAM_LOW_WATER)
+	if (!call->request_done && conn->queue.weight_bytes < UPSTREAM_LOW_WATER)
 		call->ops->on_drained(call);
 }
 
@@ -243,7 +243,7 @@ void upstream_call_flush(struct upstream_call *call)
 
 size_t upstream_call_queued(const struct upstream_call *call)
 {
-	return call->conn && !call->conn->send_failed ? call->conn->queue.bytes : 0;
+	return call->conn && !call->conn->send_failed ? call->conn->queue.weight_bytes : 0;
 }
 
 /* ---- receiving ---- */

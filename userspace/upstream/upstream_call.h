@@ -107,7 +107,7 @@ void upstream_call_send_end(struct upstream_call *call, const struct http_field 
 			    unsigned int trailer_count);
 /* To be called after start and after each run of sends. */
 void upstream_call_flush(struct upstream_call *call);
-/* Bytes of the request that the kernel has not taken yet: above the high-water mark, stop. */
+/* Weight of the request that the kernel has not taken yet: above the high-water mark, stop. */
 size_t upstream_call_queued(const struct upstream_call *call);
 /* Back-pressure of the response. After pause, data already on its way may still come. */
 void upstream_call_pause(struct upstream_call *call);
@@ -134,6 +134,10 @@ void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *a
 void upstream_pools_free(struct upstream_pools *pools);
 /* Any thread. */
 unsigned int upstream_pools_connections(const struct upstream_pools *pools);
+/* What connections, open and cached, take beside receive buffers; the worker's thread. */
+uint64_t upstream_pools_memory(const struct upstream_pools *pools);
+/* Gives cached structs back to malloc. */
+void upstream_pools_trim(struct upstream_pools *pools);
 uint64_t upstream_pools_retries(const struct upstream_pools *pools);
 
 #endif

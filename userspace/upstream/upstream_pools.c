@@ -9,6 +9,7 @@
 #define FREE_CONNS_MAX	  64
 #define REQUEST_CAP_BYTES (256u * 1024)
 #define REQUEST_KEEP_MAX  (8u * 1024)
+#define CONN_BUFS_BYTES	  1024
 
 static void count_connections(const struct upstream_conn *conn, int open, int idle)
 {
@@ -107,6 +108,24 @@ void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *a
 unsigned int upstream_pools_connections(const struct upstream_pools *pools)
 {
 	return pools->conn_count;
+}
+
+uint64_t upstream_pools_memory(const struct upstream_pools *pools)
+{
+	/* A request head is written into a buffer of its connection, mostly a small one. */
+	return ((uint64_t)pools->conn_count + pools->free_count) *
+	       (sizeof(struct upstream_conn) + CONN_BUFS_BYTES);
+}
+
+void upstream_pools_trim(struct upstream_pools *pools)
+{
+	list_for_each_safe (link, &pools->free_conns) {
+		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
+
+		list_remove(link);
+		conn_free(conn);
+	}
+	pools->free_count = 0;
 }
 
 uint64_t upstream_pools_retries(const struct upstream_pools *pools)

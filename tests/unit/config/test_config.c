@@ -208,11 +208,15 @@ static void test_every_key_of_a_listener_is_read(void **state)
 		  "    protocol: http\n"
 		  "    proxy_protocol: off\n"
 		  "    limits: { header_bytes: 64KiB, header_count: 50, uri_bytes: 4KiB, "
-		  "body_bytes: 0 }\n"
-		  "    timeouts: { header: 3s, idle: 4s, request: 0s }\n");
-	assert_int_equal(loaded.snapshot->listener_count, 2);
+		  "body_bytes: 0, field_bytes: 2KiB, connections_per_source: 5 }\n"
+		  "    timeouts: { header: 3s, idle: 4s, request: 0s, min_body_rate: 2KiB/s }\n"
+		  "  - { name: bare, address: \"*:1\", timeouts: { min_body_rate: \"off\" } }\n");
+	assert_int_equal(loaded.snapshot->listener_count, 3);
+	assert_int_equal(loaded.snapshot->listeners[2].min_body_rate, 0);
 	listener = &loaded.snapshot->listeners[0];
 	assert_str(listener->name, "plain");
+	assert_int_equal(listener->connections_per_source, 1000);
+	assert_int_equal(listener->min_body_rate, 1024);
 	assert_int_equal(listener->line, 3);
 	assert_int_equal(listener->column, 5);
 	assert_int_equal(listener->tuple_count, 1);
@@ -240,6 +244,9 @@ static void test_every_key_of_a_listener_is_read(void **state)
 	assert_int_equal(listener->header_timeout_ms, 3000);
 	assert_int_equal(listener->idle_timeout_ms, 4000);
 	assert_int_equal(listener->request_timeout_ms, 0);
+	assert_int_equal(listener->http1.field_bytes, 2 << 10);
+	assert_int_equal(listener->connections_per_source, 5);
+	assert_int_equal(listener->min_body_rate, 2 << 10);
 	loaded_done(&loaded);
 }
 

@@ -370,6 +370,45 @@ static void test_accepted_sockets_are_as_the_engine_needs_them(void **state)
 	(void)close(listen_fd);
 }
 
+static void test_a_held_acceptor_leaves_connections_in_the_queue(void **state)
+{
+	struct loop *loop = test_loop(state);
+	struct sockaddr_in in;
+	int listen_fd = listen_tcp(&in, 100);
+	int clients[4];
+	struct door door;
+
+	door_init(&door);
+	acceptor_hold(&door.acceptor, true); /* not started: nothing happens */
+	assert_int_equal(acceptor_start(loop, &door.acceptor, listen_fd), 0);
+	clients[0] = connect_tcp(&in);
+	run_until(loop, door.accepted == 1);
+	acceptor_hold(&door.acceptor, true);
+	acceptor_hold(&door.acceptor, true);
+	for (unsigned int i = 0; i < 20; i++)
+		assert_int_equal(loop_run_once(loop, 0), 0);
+	clients[1] = connect_tcp(&in);
+	clients[2] = connect_tcp(&in);
+	for (unsigned int i = 0; i < 20; i++)
+		assert_int_equal(loop_run_once(loop, 10), 0);
+	assert_int_equal(door.accepted, 1);
+	acceptor_hold(&door.acceptor, false);
+	run_until(loop, door.accepted == 3);
+	/* On and off within a turn, and stopping while held. */
+	acceptor_hold(&door.acceptor, true);
+	acceptor_hold(&door.acceptor, false);
+	clients[3] = connect_tcp(&in);
+	run_until(loop, door.accepted == 4);
+	acceptor_hold(&door.acceptor, true);
+	assert_int_equal(loop_run_once(loop, 0), 0);
+	door_finish(loop, &door);
+	acceptor_hold(&door.acceptor, false);
+	assert_int_equal(door.errors, 0);
+	for (unsigned int i = 0; i < ARRAY_SIZE(clients); i++)
+		(void)close(clients[i]);
+	(void)close(listen_fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -377,6 +416,7 @@ int main(void)
 		BOTH_ENGINES(test_an_acceptor_may_stop_in_its_callback_and_start_again),
 		BOTH_ENGINES(test_connections_queued_at_the_stop_are_not_lost),
 		BOTH_ENGINES(test_accepting_pauses_without_descriptors_and_goes_on),
+		BOTH_ENGINES(test_a_held_acceptor_leaves_connections_in_the_queue),
 		BOTH_ENGINES(test_only_listening_sockets_are_taken),
 		BOTH_ENGINES(test_an_accepted_connection_can_be_adopted),
 		BOTH_ENGINES(test_accepted_sockets_are_as_the_engine_needs_them),
