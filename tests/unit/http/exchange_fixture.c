@@ -91,7 +91,8 @@ int exchange_fixture_setup(void **state)
 		router_build(&fixture->snapshot->arena, &fixture->route, 1, NULL, 0, &conflicts);
 	assert_non_null(fixture->listener.router);
 	assert_int_equal(
-		http_worker_new(fixture->loop, 0, fixture->snapshot, &fixture->worker, &err), 0);
+		http_worker_new(fixture->loop, 0, fixture->snapshot, NULL, &fixture->worker, &err),
+		0);
 	*state = fixture;
 	return 0;
 }
