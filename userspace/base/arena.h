@@ -28,7 +28,7 @@ struct arena {
 	size_t used_bytes;
 	size_t cap_bytes;
 	struct arena_release *releases; /* by arena_at_end(), the last first */
-	size_t *account; /* NULL, or whose sum the chunks' bytes are part of */
+	size_t *account;		/* NULL, or whose sum the chunks' bytes are part of */
 	bool overflowed;
 };
 
