@@ -263,7 +263,10 @@ class HaproxyBigBuffers(Haproxy):
 
 class HaproxySplice(Haproxy):
     name, options = "haproxy splice", "option splice-response"
-    tune = "tune.pipesize 524288"
+
+
+class HaproxySpliceBigPipes(HaproxySplice):
+    name, tune = "haproxy splice big pipes", "tune.pipesize 524288"
 
 
 # ---- Sluice
@@ -384,5 +387,6 @@ class Sluice(Proxy):
                 self.cli("prog", "unload")
 
 
-__all__ = ["HOST", "TOP", "Backend", "Haproxy", "HaproxyBigBuffers", "HaproxySplice", "Nginx",
-           "NginxBuffered", "NginxStreamed", "Program", "Proxy", "Sluice", "other_routes"]
+__all__ = ["HOST", "TOP", "Backend", "Haproxy", "HaproxyBigBuffers", "HaproxySplice",
+           "HaproxySpliceBigPipes", "Nginx", "NginxBuffered", "NginxStreamed", "Program", "Proxy",
+           "Sluice", "other_routes"]
