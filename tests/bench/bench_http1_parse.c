@@ -1,10 +1,13 @@
 /*
- * Nanoseconds per HTTP/1 head: finding its end, then gate and llhttp. Prints a table of its own;
- * the best of several rounds, because everything else on the machine only adds.
+ * Nanoseconds per HTTP/1 head: finding its end, then gate and llhttp, beside llhttp alone with
+ * callbacks that do nothing. The best of several rounds, because everything else on the machine
+ * only adds.
  */
+#include <llhttp.h>
 #include <stdio.h>
 #include <time.h>
 
+#include "bench_report.h"
 #include "proto/http1/http1.h"
 
 #define ROUNDS	   15
@@ -34,15 +37,26 @@ static int parse(struct str bytes, bool is_response, struct arena *arena)
 			   : http1_parse_request(bytes, NULL, arena, &head);
 }
 
-static int measure(const char *name, struct str bytes, bool is_response)
+static int parse_alone(struct str bytes, bool is_response)
 {
-	uint64_t best_find = UINT64_MAX, best_parse = UINT64_MAX;
+	static const llhttp_settings_t settings;
+	llhttp_t parser;
+
+	llhttp_init(&parser, is_response ? HTTP_RESPONSE : HTTP_REQUEST, &settings);
+	return llhttp_execute(&parser, bytes.ptr, bytes.len) == HPE_OK ? 0 : -1;
+}
+
+static int measure(struct bench_report *report, const char *name, struct str bytes,
+		   bool is_response)
+{
+	uint64_t best_find = UINT64_MAX, best_parse = UINT64_MAX, best_alone = UINT64_MAX;
+	double ours, alone;
 	struct arena arena;
 	int failed = 0;
 
 	arena_init(&arena, 4096, 65536);
 	for (unsigned int round = 0; round < ROUNDS; round++) {
-		uint64_t start = now_ns(), middle, end;
+		uint64_t start = now_ns(), middle, end, last;
 
 		for (unsigned int i = 0; i < ITERATIONS; i++)
 			failed |= find_end(bytes);
@@ -50,13 +64,20 @@ static int measure(const char *name, struct str bytes, bool is_response)
 		for (unsigned int i = 0; i < ITERATIONS; i++)
 			failed |= parse(bytes, is_response, &arena);
 		end = now_ns();
+		for (unsigned int i = 0; i < ITERATIONS; i++)
+			failed |= parse_alone(bytes, is_response);
+		last = now_ns();
+		best_alone = MIN(best_alone, last - end);
 		best_find = MIN(best_find, middle - start);
 		best_parse = MIN(best_parse, end - middle);
 	}
 	arena_done(&arena);
-	printf("%-18s %6zu %10.1f %10.1f %10.2f\n", name, bytes.len, (double)best_find / ITERATIONS,
-	       (double)best_parse / ITERATIONS,
-	       (double)(best_find + best_parse) / ITERATIONS / (double)bytes.len);
+	ours = (double)(best_find + best_parse) / ITERATIONS;
+	alone = (double)best_alone / ITERATIONS;
+	printf("%-18s %6zu %10.1f %10.1f %10.2f %14.1f %7.2f\n", name, bytes.len,
+	       (double)best_find / ITERATIONS, (double)best_parse / ITERATIONS,
+	       ours / (double)bytes.len, alone, ours / alone);
+	report_row(report, name, "ns/head", ours, "llhttp alone", alone, ROUNDS);
 	return failed;
 }
 
@@ -87,12 +108,17 @@ int main(void)
 				     "Connection: keep-alive\r\n"
 				     "ETag: \"67429e50-267\"\r\n"
 				     "Accept-Ranges: bytes\r\n\r\n";
+	struct bench_report report;
 	int failed = 0;
 
-	printf("%-18s %6s %10s %10s %10s\n", "head", "bytes", "find ns", "parse ns", "ns/byte");
-	failed |= measure("smallest request", str_make(small, sizeof(small) - 1), false);
-	failed |= measure("curl request", str_make(curl, sizeof(curl) - 1), false);
-	failed |= measure("browser request", str_make(browser, sizeof(browser) - 1), false);
-	failed |= measure("nginx response", str_make(answer, sizeof(answer) - 1), true);
+	report_begin(&report, "http1_parse");
+	printf("%-18s %6s %10s %10s %10s %14s %7s\n", "head", "bytes", "find ns", "parse ns",
+	       "ns/byte", "llhttp alone", "ratio");
+	failed |= measure(&report, "smallest request", str_make(small, sizeof(small) - 1), false);
+	failed |= measure(&report, "curl request", str_make(curl, sizeof(curl) - 1), false);
+	failed |=
+		measure(&report, "browser request", str_make(browser, sizeof(browser) - 1), false);
+	failed |= measure(&report, "nginx response", str_make(answer, sizeof(answer) - 1), true);
+	failed |= report_end(&report);
 	return failed ? 1 : 0;
 }
