@@ -154,7 +154,7 @@ static bool take_rfc850(struct str *rest, struct civil *civil, int64_t now)
 		civil->year -= 100;
 	else if (civil->year + 50 <= this_year)
 		civil->year += 100;
-	return civil->year >= 0;
+	return civil->year >= 0 && civil->year <= 9999;
 }
 
 /* "Nov  6 08:49:37 1994" */
@@ -196,6 +196,6 @@ int http_date_parse(struct str text, int64_t now, int64_t *ret_seconds)
 	if (!civil.day || civil.day > days_of_month(civil.year, civil.month) || civil.hour > 23 ||
 	    civil.minute > 59 || civil.second > 60)
 		return -EINVAL;
-	*ret_seconds = civil_seconds(&civil);
+	*ret_seconds = MIN(civil_seconds(&civil), SECONDS_MAX);
 	return 0;
 }

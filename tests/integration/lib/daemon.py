@@ -115,6 +115,7 @@ class Sluice:
         self.log = None
         self.env = {}
         self.capabilities = None  # a setpriv list to start with; None: all
+        self.descriptors = None  # most that it may have open; None: as many as we
 
     # -- configuration
 
@@ -142,6 +143,8 @@ class Sluice:
         argv = [str(build_dir() / "sluiced"), "--config", str(self.config_path)]
         if self.capabilities is not None:
             argv = ["setpriv", "--inh-caps=-all", f"--bounding-set={self.capabilities}", *argv]
+        if self.descriptors is not None:
+            argv = ["prlimit", f"--nofile={self.descriptors}:{self.descriptors}", *argv]
         self.process = subprocess.Popen(
             self.topology.command("sluice", *argv), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",

@@ -23,6 +23,7 @@ static const struct {
 	{"Monday, 01-Jan-77 00:00:00 GMT", 3376684800}, /* 2077: 50 years ahead */
 	{"Sunday, 01-Jan-78 00:00:00 GMT", 252460800},	/* 1978: 2078 would be 51 */
 	{"Friday, 31-Dec-99 23:59:59 GMT", 946684799},
+	{"Fri, 31 Dec 9999 23:59:60 GMT", 253402300799}, /* what can be written */
 	{"", -1},
 	{"0", -1},
 	{"Sun, 06 Nov 1994 08:49:37", -1},
@@ -60,6 +61,18 @@ static void test_dates_are_read_in_their_three_forms_and_refused_otherwise(void 
 		assert_row(rows[i].text, r == (rows[i].seconds < 0 ? -EINVAL : 0));
 		assert_row(rows[i].text, seconds == rows[i].seconds);
 	}
+}
+
+static void test_two_digits_never_make_a_year_of_five(void **state)
+{
+	int64_t seconds = 0;
+
+	assert_int_equal(
+		http_date_parse(STR("Sunday, 06-Nov-40 08:49:37 GMT"), 253402300799, &seconds),
+		-EINVAL);
+	assert_int_equal(
+		http_date_parse(STR("Sunday, 06-Nov-99 08:49:37 GMT"), -62167219200, &seconds),
+		-EINVAL);
 }
 
 static void test_a_date_cut_anywhere_is_refused(void **state)
@@ -118,6 +131,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_dates_are_read_in_their_three_forms_and_refused_otherwise),
+		cmocka_unit_test(test_two_digits_never_make_a_year_of_five),
 		cmocka_unit_test(test_a_date_cut_anywhere_is_refused),
 		cmocka_unit_test(test_dates_are_written_as_the_c_library_does_and_read_back),
 		cmocka_unit_test(test_moments_beyond_four_digits_of_the_year_become_the_nearest),
