@@ -2,6 +2,7 @@
 
 #include "http/exchange.h"
 #include "http/forwarding.h"
+#include "http/hiding.h"
 #include "http/worker_internal.h"
 
 /* Room for the fields we add, without their variable parts. */
@@ -161,7 +162,7 @@ static const struct exchange_action proxy_action = {
 
 /* ---- the response ---- */
 
-/* End-to-end fields. False: out of memory. */
+/* End-to-end fields, without what they would tell of the upstream. False: out of memory. */
 static bool filter_response(struct exchange *exchange, const struct http_head *head,
 			    struct exchange_response *response)
 {
@@ -174,12 +175,21 @@ static bool filter_response(struct exchange *exchange, const struct http_head *h
 		return false;
 	for (unsigned int i = 0; i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
+		unsigned int kinds = http_field_kinds(field->id);
 
-		if (field->id == HTTP_FIELD_CONTENT_LENGTH ||
-		    (http_field_kinds(field->id) & HTTP_FIELD_HOP) ||
+		if (field->id == HTTP_FIELD_CONTENT_LENGTH || (kinds & HTTP_FIELD_HOP) ||
 		    (check_connection && http_head_connection_lists(head, field->name)))
 			continue;
-		fields[count++] = *field;
+		fields[count] = *field;
+		if (kinds & HIDING_KINDS) {
+			enum hiding_verdict verdict = hiding_apply(exchange, &fields[count]);
+
+			if (verdict == HIDING_NO_MEMORY)
+				return false;
+			if (verdict == HIDING_DROP)
+				continue;
+		}
+		count++;
 	}
 	response->status = head->status;
 	response->fields = fields;

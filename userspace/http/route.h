@@ -92,6 +92,7 @@ struct route {
 		const struct upstream_conf *upstream; /* NULL: `split` says which */
 		struct split *split;
 		uint64_t timeout_ms; /* 0: the upstream's response timeout */
+		uint32_t exposed;    /* fields that http/hiding.h leaves alone, by number */
 		bool trailers;	     /* forward filtered trailers; off by default */
 	} proxy;
 	struct {

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "http/files_config.h"
+#include "http/hiding_config.h"
 #include "http/path.h"
 #include "http/policy_config.h"
 #include "http/route_match_config.h"
@@ -92,6 +93,18 @@ static void sticky_print(struct conf_writer *writer, const char *key, const void
 		split_write_sticky(writer, key, route->proxy.split);
 }
 
+static int expose_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	return hiding_config_read(context, node,
+				  &((struct route_file *)target)->route->proxy.exposed);
+}
+
+static void expose_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	hiding_config_write(writer, key, ((const struct route_file *)target)->route->proxy.exposed);
+}
+
 static const struct field proxy_fields[] = {
 	{.key = "upstream",
 	 .kind = FIELD_CUSTOM,
@@ -108,6 +121,10 @@ static const struct field proxy_fields[] = {
 	 .default_text = "off"},
 	{.key = "split", .kind = FIELD_CUSTOM, .read = split_seen, .print = split_print},
 	{.key = "sticky", .kind = FIELD_CUSTOM, .read = split_seen, .print = sticky_print},
+	{.key = "expose_upstream",
+	 .kind = FIELD_CUSTOM,
+	 .read = expose_read,
+	 .print = expose_print},
 	{.key = "mirror", .kind = FIELD_NOT_YET},
 };
 

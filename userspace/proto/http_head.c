@@ -6,12 +6,15 @@
 /* A power of two with room to spare, so that a name that is not ours mostly meets an empty slot. */
 #define FIELD_SLOTS 256
 
-static const struct {
-	struct str name;
-	unsigned int kinds;
-} fields[HTTP_FIELD_COUNT] = {[HTTP_FIELD_OTHER] = {{"", 0}, 0},
-#define X(symbol, text, bits) [HTTP_FIELD_##symbol] = {{text, sizeof(text) - 1}, bits},
-			      HTTP_FIELDS(X)
+static const struct str names[HTTP_FIELD_COUNT] = {[HTTP_FIELD_OTHER] = {"", 0},
+#define X(symbol, text, bits) [HTTP_FIELD_##symbol] = {text, sizeof(text) - 1},
+						   HTTP_FIELDS(X)
+#undef X
+};
+
+const uint8_t http_field_kind_table[HTTP_FIELD_COUNT] = {
+#define X(symbol, text, bits) [HTTP_FIELD_##symbol] = bits,
+	HTTP_FIELDS(X)
 #undef X
 };
 
@@ -47,12 +50,12 @@ static char fold(char byte)
 __attribute__((constructor)) static void field_slots_fill(void)
 {
 	for (unsigned int id = 1; id < HTTP_FIELD_COUNT; id++) {
-		unsigned int slot = field_hash(fields[id].name);
+		unsigned int slot = field_hash(names[id]);
 
-		if ((fields[id].kinds &
+		if ((http_field_kind_table[id] &
 		     (HTTP_FIELD_HOP | HTTP_FIELD_FRAMING | HTTP_FIELD_FORWARD)) &&
-		    str_find_byte(fields[id].name, '-') >= 0)
-			folding_letters |= first_letter(fields[id].name);
+		    str_find_byte(names[id], '-') >= 0)
+			folding_letters |= first_letter(names[id]);
 		while (field_slots[slot])
 			slot = (slot + 1) % FIELD_SLOTS;
 		field_slots[slot] = (uint8_t)id;
@@ -67,7 +70,7 @@ enum http_field_id http_field_lookup(struct str name)
 	     slot = (slot + 1) % FIELD_SLOTS) {
 		unsigned int id = field_slots[slot];
 
-		if (str_eq_nocase(fields[id].name, name))
+		if (str_eq_nocase(names[id], name))
 			return (enum http_field_id)id;
 	}
 	return HTTP_FIELD_OTHER;
@@ -75,12 +78,7 @@ enum http_field_id http_field_lookup(struct str name)
 
 struct str http_field_name(enum http_field_id id)
 {
-	return (unsigned int)id < HTTP_FIELD_COUNT ? fields[id].name : fields[0].name;
-}
-
-unsigned int http_field_kinds(enum http_field_id id)
-{
-	return (unsigned int)id < HTTP_FIELD_COUNT ? fields[id].kinds : 0;
+	return (unsigned int)id < HTTP_FIELD_COUNT ? names[id] : names[0];
 }
 
 /* CGI-like applications see no difference between '_', '.' and '-' (HARDENING 20). */

@@ -19,8 +19,10 @@
 #define HTTP_FIELD_HOP	   1u /* hop-by-hop: never forwarded (RFC 9110 7.6.1) */
 #define HTTP_FIELD_FRAMING 2u /* decides message framing or routing: never in trailers */
 #define HTTP_FIELD_SENSITIVE                                                                       \
-	4u		      /* authentication and cookies: never in trailers, redacted in logs */
-#define HTTP_FIELD_FORWARD 8u /* written by proxies: ours to set, from the untrusted removed */
+	4u /* authentication and cookies: never in trailers, redacted in logs */
+#define HTTP_FIELD_FORWARD   8u	 /* written by proxies: ours to set, from the untrusted removed */
+#define HTTP_FIELD_HIDDEN    16u /* tells of the upstream: removed from answers */
+#define HTTP_FIELD_REWRITTEN 32u /* holds URLs or names of the upstream: mapped in answers */
 #define HTTP_FIELDS(X)                                                                             \
 	X(HOST, "host", HTTP_FIELD_FRAMING)                                                        \
 	X(CONTENT_LENGTH, "content-length", HTTP_FIELD_FRAMING)                                    \
@@ -49,7 +51,7 @@
 	X(PROXY_AUTHENTICATE, "proxy-authenticate", HTTP_FIELD_SENSITIVE | HTTP_FIELD_HOP)         \
 	X(WWW_AUTHENTICATE, "www-authenticate", HTTP_FIELD_SENSITIVE)                              \
 	X(COOKIE, "cookie", HTTP_FIELD_SENSITIVE)                                                  \
-	X(SET_COOKIE, "set-cookie", HTTP_FIELD_SENSITIVE)                                          \
+	X(SET_COOKIE, "set-cookie", HTTP_FIELD_SENSITIVE | HTTP_FIELD_REWRITTEN)                   \
 	X(FORWARDED, "forwarded", HTTP_FIELD_FORWARD)                                              \
 	X(X_FORWARDED_FOR, "x-forwarded-for", HTTP_FIELD_FORWARD)                                  \
 	X(X_FORWARDED_PROTO, "x-forwarded-proto", HTTP_FIELD_FORWARD)                              \
@@ -63,10 +65,29 @@
 	X(X_ORIGINAL_URL, "x-original-url", HTTP_FIELD_FORWARD) /* some frameworks route by it */  \
 	X(X_REWRITE_URL, "x-rewrite-url", HTTP_FIELD_FORWARD)                                      \
 	X(PROXY, "proxy", HTTP_FIELD_HOP) /* CGI makes HTTP_PROXY of it */                         \
-	X(VIA, "via", HTTP_FIELD_FORWARD)                                                          \
+	X(VIA, "via", HTTP_FIELD_FORWARD | HTTP_FIELD_HIDDEN)                                      \
 	X(DATE, "date", 0)                                                                         \
-	X(SERVER, "server", 0)                                                                     \
-	X(LOCATION, "location", 0)                                                                 \
+	X(SERVER, "server", HTTP_FIELD_HIDDEN)                                                     \
+	X(ALT_SVC, "alt-svc", HTTP_FIELD_HIDDEN)                                                   \
+	X(X_POWERED_BY, "x-powered-by", HTTP_FIELD_HIDDEN)                                         \
+	X(X_ASPNET_VERSION, "x-aspnet-version", HTTP_FIELD_HIDDEN)                                 \
+	X(X_ASPNETMVC_VERSION, "x-aspnetmvc-version", HTTP_FIELD_HIDDEN)                           \
+	X(X_RUNTIME, "x-runtime", HTTP_FIELD_HIDDEN)                                               \
+	X(X_GENERATOR, "x-generator", HTTP_FIELD_HIDDEN)                                           \
+	X(X_BACKEND, "x-backend", HTTP_FIELD_HIDDEN)                                               \
+	X(X_BACKEND_SERVER, "x-backend-server", HTTP_FIELD_HIDDEN)                                 \
+	X(X_UPSTREAM, "x-upstream", HTTP_FIELD_HIDDEN)                                             \
+	X(X_SERVER, "x-server", HTTP_FIELD_HIDDEN)                                                 \
+	X(X_SERVER_NAME, "x-server-name", HTTP_FIELD_HIDDEN)                                       \
+	X(X_SERVED_BY, "x-served-by", HTTP_FIELD_HIDDEN)                                           \
+	X(X_HOSTNAME, "x-hostname", HTTP_FIELD_HIDDEN)                                             \
+	X(X_VARNISH, "x-varnish", HTTP_FIELD_HIDDEN)                                               \
+	X(X_ENVOY_UPSTREAM_SERVICE_TIME, "x-envoy-upstream-service-time", HTTP_FIELD_HIDDEN)       \
+	X(X_ENVOY_DECORATOR_OPERATION, "x-envoy-decorator-operation", HTTP_FIELD_HIDDEN)           \
+	X(LOCATION, "location", HTTP_FIELD_REWRITTEN)                                              \
+	X(CONTENT_LOCATION, "content-location", HTTP_FIELD_REWRITTEN)                              \
+	X(REFRESH, "refresh", HTTP_FIELD_REWRITTEN)                                                \
+	X(LINK, "link", HTTP_FIELD_REWRITTEN)                                                      \
 	X(USER_AGENT, "user-agent", 0)                                                             \
 	X(REFERER, "referer", 0)
 
@@ -87,7 +108,11 @@ struct http_field {
 /* Without case. HTTP_FIELD_OTHER when it is not in the table. */
 enum http_field_id http_field_lookup(struct str name);
 struct str http_field_name(enum http_field_id id);
-unsigned int http_field_kinds(enum http_field_id id);
+extern const uint8_t http_field_kind_table[HTTP_FIELD_COUNT];
+static inline unsigned int http_field_kinds(enum http_field_id id)
+{
+	return (unsigned int)id < HTTP_FIELD_COUNT ? http_field_kind_table[id] : 0;
+}
 /*
  * Would an application that folds '_' and '.' to '-' take it for a field of the first, second or
  * fourth kind (HARDENING 20), or does it begin like X-Forwarded? For names whose id is

@@ -481,12 +481,17 @@ static void test_route_action_errors(void **state)
 		 "  - { name: c, match: { path: { exact: /c } }, proxy: { split: [] } }\n"
 		 "  - { name: d, match: { path: { exact: /d } }, proxy: { upstream: shop, "
 		 "trailers: "
-		 "maybe, mirror: {} } }\n",
+		 "maybe, mirror: {} } }\n"
+		 "  - { name: e, match: { path: { exact: /e } }, proxy: { upstream: shop, "
+		 "expose_upstream: [ via, date, all ] } }\n",
 		 "sluice.yaml:5:55: route 'a': proxy: needs 'upstream' or 'split'\n"
 		 "sluice.yaml:6:55: route 'b': proxy: expected a mapping, got 'shop'\n"
 		 "sluice.yaml:7:64: route 'c': proxy: split: needs 1 to 64 upstreams\n"
 		 "sluice.yaml:8:83: route 'd': proxy: trailers: expected on or off, got 'maybe'\n"
-		 "sluice.yaml:8:90: route 'd': proxy: 'mirror' is not supported yet\n"},
+		 "sluice.yaml:8:90: route 'd': proxy: 'mirror' is not supported yet\n"
+		 "sluice.yaml:9:97: route 'e': proxy: expose_upstream: 'date' is neither 'all' nor "
+		 "a "
+		 "field that is hidden\n"},
 		{CONFIG_HEAD CONFIG_WEB
 		 "routes:\n"
 		 "  - { name: a, match: { path: { exact: /a } }, redirect: { status: 301 } }\n"
