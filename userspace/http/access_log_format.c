@@ -79,6 +79,11 @@ static bool needs_care(uint64_t word)
 		tops) != 0;
 }
 
+static bool is_plain(char byte)
+{
+	return byte >= ' ' && byte < 127 && byte != '"' && byte != '\\';
+}
+
 static char *put_json_char(char *pos, const char *bytes, size_t len, size_t *ret_taken)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -109,10 +114,6 @@ static char *put_combined_char(char *pos, const char *bytes, size_t len, size_t 
 	unsigned char byte = (unsigned char)bytes[0];
 
 	*ret_taken = 1;
-	if (byte >= ' ' && byte < 127 && byte != '"' && byte != '\\') {
-		*pos++ = (char)byte;
-		return pos;
-	}
 	*pos++ = '\\';
 	*pos++ = 'x';
 	*pos++ = hex[byte >> 4];
@@ -137,6 +138,9 @@ static inline char *put_escaped(char *pos, struct str value, size_t len_max,
 			pos = put(pos, (const char *)&word, sizeof(word));
 			from += sizeof(word);
 		}
+		/* Up to the end, or past the byte that needs care. */
+		for (; left && is_plain(*from); left--)
+			*pos++ = *from++;
 		if (!left)
 			break;
 		pos = put_char(pos, from, left, &taken);
