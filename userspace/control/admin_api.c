@@ -1,11 +1,7 @@
 #include "control/admin_api.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <time.h>
-
-/* A deny list of a million entries is about 120 MB of JSON. */
-#define RESPONSE_BYTES_MAX (256u << 20)
 
 static const struct endpoint_entry {
 	const char *path;
@@ -31,36 +27,6 @@ static const struct endpoint_entry {
 	{"/v1/config/reload", "POST", {{"POST", admin_post_reload}}},
 	{"/v1/config/check", "POST", {{"POST", admin_post_check}}},
 };
-
-void admin_response_init(struct admin_response *response)
-{
-	memset(response, 0, sizeof(*response));
-	buf_init(&response->body, RESPONSE_BYTES_MAX);
-}
-
-void admin_response_done(struct admin_response *response)
-{
-	buf_done(&response->body);
-}
-
-void admin_fail(struct admin_response *response, uint16_t status, const char *fmt, ...)
-{
-	struct json_writer json;
-	char text[1024];
-	va_list args;
-
-	va_start(args, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	buf_reset(&response->body);
-	json_init(&json, &response->body, false);
-	json_open_object(&json, NULL);
-	json_cstring(&json, "error", text);
-	json_close_object(&json);
-	if (json_finish(&json))
-		buf_reset(&response->body); /* not even that much memory: the status must do */
-	response->status = status;
-}
 
 void admin_finish(struct admin_response *response, struct json_writer *json)
 {

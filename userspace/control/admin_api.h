@@ -10,33 +10,14 @@
 
 #include <jansson.h>
 
-#include "base/buf.h"
 #include "base/json.h"
+#include "control/admin_server.h"
 #include "control/daemon.h"
-
-struct admin_request {
-	struct str method;
-	struct str path;  /* without query */
-	struct str query; /* behind the "?", undecoded */
-	struct str body;
-};
-
-struct admin_response {
-	uint16_t status;
-	struct buf body;
-	const char *allow; /* with 405 */
-};
-
-void admin_response_init(struct admin_response *response);
-void admin_response_done(struct admin_response *response);
 
 /* Finds and runs the handler: always leaves a status and a document. */
 void admin_dispatch(struct daemon *daemon, const struct admin_request *request,
 		    struct admin_response *response);
 
-/* For handlers: {"error": "..."} in place of whatever was written. */
-void admin_fail(struct admin_response *response, uint16_t status, const char *fmt, ...)
-	PRINTF_LIKE(3, 4);
 /* Ends the document and sets 200; 500 when it could not be written. */
 void admin_finish(struct admin_response *response, struct json_writer *json);
 /* The percent-decoded value of a query parameter: 0, -ENOENT or -EINVAL. */
