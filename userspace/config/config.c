@@ -89,6 +89,25 @@ static struct field_context section_context(const struct loading *loading, const
 	return context;
 }
 
+/* sk_lookup would give its connections to a listener. */
+static void check_metrics_address(const struct loading *loading)
+{
+	const struct snapshot *snapshot = loading->snapshot;
+	const struct sock_addr *addr = &snapshot->node.metrics_addr;
+	const struct ip_addr ip = sock_addr_ip(addr);
+	const struct listener_conf *listener;
+
+	if (!snapshot->node.metrics.ptr)
+		return;
+	listener = listener_find(snapshot->listeners, snapshot->listener_count, &ip,
+				 sock_addr_port(addr));
+	if (listener)
+		conf_error(loading->context.errors,
+			   conf_get(conf_get(loading->root, "node"), "metrics"),
+			   "node: metrics: address '%.*s' belongs to listener '%.*s'",
+			   STR_FMT(snapshot->node.metrics), STR_FMT(listener->name));
+}
+
 /* Every section is read whatever became of the others; the errors say how it went. */
 static void read_sections(struct loading *loading)
 {
@@ -106,6 +125,7 @@ static void read_sections(struct loading *loading)
 	if (listeners_read(&context, conf_get(root, "listeners"), scratch, &loading->listeners,
 			   &snapshot->listeners, &snapshot->listener_count) == -ENOMEM)
 		return;
+	check_metrics_address(loading);
 	context = section_context(loading, "upstreams");
 	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
 			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)

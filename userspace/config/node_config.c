@@ -237,6 +237,41 @@ static void access_log_print(struct conf_writer *writer, const char *key, const 
 	conf_write_close(writer);
 }
 
+/* ---- metrics ---- */
+
+static int metrics_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	struct node_conf *conf = target;
+	char value[VALUE_MAX];
+	struct error err = {0};
+
+	if (node->type != CONF_SCALAR || conf_is_null(node)) {
+		conf_error(context->errors, node, "%s: metrics: expected ADDRESS:PORT, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	if (sock_addr_parse(node->value, &conf->metrics_addr, &err)) {
+		conf_error(context->errors, node, "%s: metrics: %s", context->what, err.text);
+		return -EINVAL;
+	}
+	if (!sock_addr_port(&conf->metrics_addr)) {
+		conf_error(context->errors, node, "%s: metrics: expected ADDRESS:PORT, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	conf->metrics = arena_copy(context->arena, node->value);
+	return conf->metrics.ptr ? 0 : field_no_memory(context, node);
+}
+
+static void metrics_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct node_conf *conf = target;
+
+	if (conf->metrics.ptr)
+		conf_write_str(writer, key, conf->metrics);
+}
+
 static const struct field admin_fields[] = {
 	{.key = "socket",
 	 .kind = FIELD_CUSTOM,
@@ -309,7 +344,7 @@ static const struct field node_fields[] = {
 	 .kind = FIELD_CUSTOM,
 	 .read = access_log_read,
 	 .print = access_log_print},
-	{.key = "metrics", .kind = FIELD_NOT_YET},
+	{.key = "metrics", .kind = FIELD_CUSTOM, .read = metrics_read, .print = metrics_print},
 	{.key = "dashboard", .kind = FIELD_NOT_YET},
 	{.key = "tracing", .kind = FIELD_NOT_YET},
 	{.key = "trusted_proxies",

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "config/config.h"
 #include "control/admin.h"
+#include "control/metrics_server.h"
 #include "control/notify.h"
 #include "control/reload.h"
 #include "control/start.h"
@@ -206,6 +207,8 @@ static int set_up(struct daemon *daemon, struct error *err)
 	if (!r)
 		r = admin_new(daemon, node->admin_socket, daemon->has_user ? &daemon->user : NULL,
 			      &daemon->admin, err);
+	if (!r && node->metrics.ptr)
+		r = metrics_server_new(daemon, node, &daemon->metrics, err);
 	if (!r)
 		r = steering_plan_make(&daemon->steering, daemon->snapshot, &plan, err);
 	if (!r)
@@ -250,13 +253,16 @@ static void clean_up(struct daemon *daemon)
 	if (daemon->loop) {
 		timer_stop(&daemon->second);
 		admin_stop(daemon->admin);
+		metrics_server_stop(daemon->metrics);
 		if (daemon->watching_signals)
 			watch_stop(&daemon->signal_watch);
-		while (daemon->watching_signals || !admin_is_stopped(daemon->admin))
+		while (daemon->watching_signals || !admin_is_stopped(daemon->admin) ||
+		       !metrics_server_is_stopped(daemon->metrics))
 			if (loop_run_once(daemon->loop, -1) < 0)
 				break;
 	}
 	admin_free(daemon->admin);
+	metrics_server_free(daemon->metrics);
 	steering_done(&daemon->steering);
 	dataplane_free(daemon->dataplane);
 	if (daemon->snapshot)

@@ -65,6 +65,7 @@ static void test_every_key_of_node_is_read(void **state)
 				       "  log: { level: debug, format: text }\n"
 				       "  drain: 5s\n"
 				       "  trusted_proxies: [ 10.0.0.0/8, 2001:db8::1 ]\n"
+				       "  metrics: \"[::1]:9464\"\n"
 				       "  access_log: { file: /tmp/a.log, format: combined, "
 				       "sample: 12.5% }\n");
 	node = &loaded.snapshot->node;
@@ -82,6 +83,8 @@ static void test_every_key_of_node_is_read(void **state)
 	assert_int_equal(node->trusted_proxies.count, 2);
 	assert_prefix(&node->trusted_proxies.prefixes[0], "10.0.0.0/8");
 	assert_prefix(&node->trusted_proxies.prefixes[1], "2001:db8::1/128");
+	assert_str(node->metrics, "[::1]:9464");
+	assert_int_equal(sock_addr_port(&node->metrics_addr), 9464);
 	assert_str(node->access_log.file, "/tmp/a.log");
 	assert_int_equal(node->access_log.format, ACCESS_LOG_COMBINED);
 	assert_int_equal(node->access_log.sample, 1250);

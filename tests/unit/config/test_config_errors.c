@@ -78,11 +78,21 @@ static void test_node_errors(void **state)
 		 "sluice.yaml:3:32: node: log: format: expected one of text, json, got 'xml'\n"},
 		{CONFIG_HEAD "node:\n  drain: 2d\n",
 		 "sluice.yaml:3:10: node: drain: must be 0s to 1d, got '2d'\n"},
-		{CONFIG_HEAD "node:\n  metrics: 127.0.0.1:9464\n  dashboard: 127.0.0.1:9465\n"
+		{CONFIG_HEAD "node:\n  dashboard: 127.0.0.1:9465\n"
 			     "  tracing: {}\n",
-		 "sluice.yaml:3:3: node: 'metrics' is not supported yet\n"
-		 "sluice.yaml:4:3: node: 'dashboard' is not supported yet\n"
-		 "sluice.yaml:5:3: node: 'tracing' is not supported yet\n"},
+		 "sluice.yaml:3:3: node: 'dashboard' is not supported yet\n"
+		 "sluice.yaml:4:3: node: 'tracing' is not supported yet\n"},
+		{CONFIG_HEAD "node:\n  metrics: localhost:9464\n",
+		 "sluice.yaml:3:12: node: metrics: 'localhost:9464': not an IP address before the "
+		 "port\n"},
+		{CONFIG_HEAD "node:\n  metrics: 127.0.0.1:0\n",
+		 "sluice.yaml:3:12: node: metrics: expected ADDRESS:PORT, got '127.0.0.1:0'\n"},
+		{CONFIG_HEAD "node:\n  metrics: \"unix:/run/m.sock\"\n",
+		 "sluice.yaml:3:12: node: metrics: expected ADDRESS:PORT, got "
+		 "'unix:/run/m.sock'\n"},
+		{CONFIG_HEAD "node: { metrics: \"192.0.2.10:80\" }\n" CONFIG_WEB,
+		 "sluice.yaml:2:18: node: metrics: address '192.0.2.10:80' belongs to listener "
+		 "'web'\n"},
 		{CONFIG_HEAD "node:\n  trusted_proxies:\n    - 10.0.0.1/8\n    - cdn.example\n"
 			     "    - [ 1 ]\n    - 10.0.0.0/8\n",
 		 "sluice.yaml:4:7: node: trusted_proxies: '10.0.0.1/8' has host bits set; did you "

@@ -117,7 +117,8 @@ static void test_effective_configuration_loads_to_itself(void **state)
 		CONFIG_HEAD
 		"node: { workers: 3, user: nobody, trusted_proxies: [ 10.0.0.0/8, \"::1\" ], io: "
 		"epoll, drain: 1500ms, memory_limit: "
-		"100000000, access_log: { file: \"/tmp/a b.log\", sample: 0.5% } }\n"
+		"100000000, metrics: 127.0.0.1:9464, access_log: { file: \"/tmp/a b.log\", sample: "
+		"0.5% } }\n"
 		"dataplane:\n"
 		"  interfaces: [ { name: eth0, xdp: \"off\" }, { name: \"1\" } ]\n"
 		"  allow: [ 10.0.0.0/8, { cidr: 1::1, reason: \"it's \\\"us\\\"\" } ]\n"

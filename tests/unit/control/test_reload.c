@@ -23,6 +23,7 @@ static struct node_conf node_make(void)
 		.io = IO_ENGINE_AUTO,
 		.memory_limit_bytes = 1u << 30,
 		.drain_ms = 30000,
+		.metrics = STR("127.0.0.1:9464"),
 	};
 }
 
@@ -58,6 +59,8 @@ static void test_each_change_that_needs_a_restart_is_named(void **state)
 	CHANGE(io, IO_ENGINE_EPOLL, "io");
 	CHANGE(memory_limit_bytes, 1, "memory_limit");
 	CHANGE(drain_ms, 1, "drain");
+	CHANGE(metrics, STR("127.0.0.1:9465"), "metrics");
+	CHANGE(metrics, STR_NULL, "metrics");
 #undef CHANGE
 }
 
@@ -68,6 +71,7 @@ static void test_the_log_may_change_and_all_refusals_are_told_at_once(void **sta
 	struct node_conf before = node_make(), after = node_make();
 
 	after.log_level = LOG_LEVEL_DEBUG;
+	after.access_log.file = STR("/tmp/a.log");
 	after.log_format = LOG_FORMAT_JSON;
 	assert_int_equal(reload_compare_node(&before, &after, errors), 0);
 	assert_int_equal(conf_errors_count(errors), 0);

@@ -1,0 +1,251 @@
+/* /metrics: routes, upstreams and their endpoints. */
+#include <stdlib.h>
+
+#include "control/metrics_page.h"
+
+/* ---- routes ---- */
+
+static const char *const classes[] = {"none", NULL, "2xx", "3xx", "4xx", "5xx"};
+
+static bool is_busy(const struct route_stats *stats)
+{
+	/* One line of the cache for each worker: no sum of the histogram. */
+	for (unsigned int i = 0; stats && i < stats->row_count; i++)
+		if (route_row_requests(&stats->rows[i]))
+			return true;
+	return false;
+}
+
+/* Most of ten thousand routes have no requests; they are looked for once a page. */
+static bool find_busy_routes(struct metrics_page *page)
+{
+	const struct snapshot *snapshot = page->snapshot;
+
+	page->busy_routes = calloc(snapshot->route_count + 1, sizeof(*page->busy_routes));
+	if (!page->busy_routes) {
+		page->failed = true;
+		return false;
+	}
+	for (unsigned int i = 0; i < snapshot->route_count; i++)
+		if (is_busy(snapshot->routes[i].stats))
+			page->busy_routes[page->busy_count++] = i;
+	return true;
+}
+
+static void write_responses(struct metrics_page *page, const char *name,
+			    const struct route_row *sum, const struct str *route)
+{
+	struct metrics_label label[2] = {{"route", route ? *route : STR("")}};
+	char labels[METRICS_LABELS_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
+		if (!classes[i])
+			continue;
+		label[1] = (struct metrics_label){"code", str_from_cstr(classes[i])};
+		metrics_u64(page, name,
+			    route ? metrics_labels(label, 2, labels, sizeof(labels))
+				  : metrics_labels(label + 1, 1, labels, sizeof(labels)),
+			    sum->responses[i]);
+	}
+}
+
+static void write_durations(struct metrics_page *page, const char *name,
+			    const struct route_row *sum, struct str route)
+{
+	struct metrics_label label[2] = {{"route", route}};
+	char labels[METRICS_LABELS_MAX], bound[32], line[96];
+	uint64_t count = 0;
+
+	for (unsigned int i = 0; i <= ROUTE_DURATION_BOUNDS; i++) {
+		count += sum->durations[i];
+		if (i < ROUTE_DURATION_BOUNDS)
+			(void)snprintf(bound, sizeof(bound), "%g",
+				       (double)route_durations_us[i] / 1e6);
+		else
+			(void)snprintf(bound, sizeof(bound), "+Inf");
+		label[1] = (struct metrics_label){"le", str_from_cstr(bound)};
+		(void)snprintf(line, sizeof(line), "%s_bucket", name);
+		metrics_u64(page, line, metrics_labels(label, 2, labels, sizeof(labels)), count);
+	}
+	(void)metrics_labels(label, 1, labels, sizeof(labels));
+	(void)snprintf(line, sizeof(line), "%s_sum", name);
+	metrics_seconds(page, line, labels, sum->duration_sum_us);
+	(void)snprintf(line, sizeof(line), "%s_count", name);
+	metrics_u64(page, line, labels, count);
+}
+
+static void write_unrouted(struct metrics_page *page)
+{
+	static const char name[] = "sluice_unrouted_responses_total";
+	const struct daemon *daemon = page->daemon;
+	struct route_row sum = {0};
+
+	for (unsigned int i = 0; daemon->workers && i < daemon->worker_count; i++) {
+		struct http_worker_stats stats;
+
+		if (!daemon->workers[i])
+			continue;
+		worker_get_stats(daemon->workers[i], &stats);
+		route_row_add(&sum, &stats.unrouted);
+	}
+	metrics_family(page, name, METRICS_COUNTER,
+		       "answers to requests that no route was found for, refused heads included");
+	write_responses(page, name, &sum, NULL);
+}
+
+bool metrics_write_routes(struct metrics_page *page)
+{
+	static const struct {
+		const char *name;
+		enum metrics_type type;
+		const char *help;
+	} families[] = {
+		{"sluice_route_responses_total", METRICS_COUNTER,
+		 "requests by the class of their answer's status; none: there was no answer"},
+		{"sluice_route_request_body_bytes_total", METRICS_COUNTER,
+		 "bytes of request bodies, without framing"},
+		{"sluice_route_response_body_bytes_total", METRICS_COUNTER,
+		 "bytes of response bodies, without framing"},
+		{"sluice_route_duration_seconds", METRICS_HISTOGRAM,
+		 "time from a request's head to the end of its answer"},
+	};
+	const struct route *route;
+	const char *name;
+	struct route_row sum;
+	char labels[METRICS_LABELS_MAX];
+
+	if (!page->busy_routes && !find_busy_routes(page))
+		return true;
+	if (page->family == ARRAY_SIZE(families)) {
+		write_unrouted(page);
+		return true;
+	}
+	name = families[page->family].name;
+	if (!page->item)
+		metrics_family(page, name, families[page->family].type,
+			       families[page->family].help);
+	if (page->item == page->busy_count) {
+		page->family++;
+		page->item = 0;
+		return false;
+	}
+	route = &page->snapshot->routes[page->busy_routes[page->item++]];
+	sum = route_stats_sum(route->stats);
+	(void)metrics_labels(&(struct metrics_label){"route", route->name}, 1, labels,
+			     sizeof(labels));
+	switch (page->family) {
+	case 0:
+		write_responses(page, name, &sum, &route->name);
+		break;
+	case 1:
+		metrics_u64(page, name, labels, sum.bytes_in);
+		break;
+	case 2:
+		metrics_u64(page, name, labels, sum.bytes_out);
+		break;
+	default:
+		write_durations(page, name, &sum, route->name);
+		break;
+	}
+	return false;
+}
+
+/* ---- endpoints ---- */
+
+#define FAMILY_OPEN   ENDPOINT_COUNTER_COUNT
+#define FAMILY_IDLE   (ENDPOINT_COUNTER_COUNT + 1)
+#define FAMILY_COUNT  (ENDPOINT_COUNTER_COUNT + 2)
+#define RESPONSES     "responses_"
+#define RESPONSES_LEN (sizeof(RESPONSES) - 1)
+
+/* Counters of one kind of answer are one family with the label "code". */
+static bool counts_responses(unsigned int family)
+{
+	return family < ENDPOINT_COUNTER_COUNT &&
+	       !strncmp(endpoint_counter_name((enum endpoint_counter)family), RESPONSES,
+			RESPONSES_LEN);
+}
+
+static void begin_endpoint_family(struct metrics_page *page, const char *name)
+{
+	static const char *const helps[] = {
+#define X(symbol, text, help) [ENDPOINT_COUNTER_##symbol] = help,
+		ENDPOINT_COUNTERS(X)
+#undef X
+			[FAMILY_OPEN] = "open connections to the endpoint",
+		[FAMILY_IDLE] = "connections that are kept for the next request",
+	};
+
+	if (!counts_responses(page->family))
+		metrics_family(page, name,
+			       page->family < ENDPOINT_COUNTER_COUNT ? METRICS_COUNTER
+								     : METRICS_GAUGE,
+			       helps[page->family]);
+	else if (!page->family || !counts_responses(page->family - 1))
+		metrics_family(page, name, METRICS_COUNTER,
+			       "answers of the endpoint by the class of their status");
+}
+
+static void name_endpoint_family(unsigned int family, char *buf, size_t buf_len)
+{
+	if (family == FAMILY_OPEN)
+		(void)snprintf(buf, buf_len, "sluice_endpoint_connections");
+	else if (family == FAMILY_IDLE)
+		(void)snprintf(buf, buf_len, "sluice_endpoint_idle_connections");
+	else if (counts_responses(family))
+		(void)snprintf(buf, buf_len, "sluice_endpoint_responses_total");
+	else
+		(void)snprintf(buf, buf_len, "sluice_endpoint_%s_total",
+			       endpoint_counter_name((enum endpoint_counter)family));
+}
+
+static void write_endpoint(struct metrics_page *page, const char *name, struct str upstream,
+			   const struct endpoint_conf *conf)
+{
+	struct metrics_label label[3] = {{"upstream", upstream}, {"endpoint", conf->address}};
+	char labels[METRICS_LABELS_MAX];
+	unsigned int count = 2;
+	int value;
+
+	if (counts_responses(page->family))
+		label[count++] = (struct metrics_label){
+			"code",
+			str_from_cstr(endpoint_counter_name((enum endpoint_counter)page->family) +
+				      RESPONSES_LEN)};
+	(void)metrics_labels(label, count, labels, sizeof(labels));
+	if (page->family < ENDPOINT_COUNTER_COUNT) {
+		metrics_u64(
+			page, name, labels,
+			endpoint_counter_sum(conf->endpoint, (enum endpoint_counter)page->family));
+		return;
+	}
+	value = page->family == FAMILY_OPEN ? endpoint_connections_open(conf->endpoint)
+					    : endpoint_connections_idle(conf->endpoint);
+	metrics_u64(page, name, labels, (uint64_t)MAX(value, 0));
+}
+
+bool metrics_write_endpoints(struct metrics_page *page)
+{
+	const struct snapshot *snapshot = page->snapshot;
+	const struct upstream_conf *upstream;
+	char name[96];
+
+	if (page->family == FAMILY_COUNT)
+		return true;
+	name_endpoint_family(page->family, name, sizeof(name));
+	if (!page->group && !page->item)
+		begin_endpoint_family(page, name);
+	if (page->group == snapshot->upstream_count) {
+		page->family++;
+		page->group = page->item = 0;
+		return false;
+	}
+	upstream = &snapshot->upstreams[page->group];
+	if (page->item == upstream->endpoint_count) {
+		page->group++;
+		page->item = 0;
+		return false;
+	}
+	write_endpoint(page, name, upstream->name, &upstream->endpoints[page->item++]);
+	return false;
+}
