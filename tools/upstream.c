@@ -9,7 +9,9 @@ static const struct output_column list_columns[] = {
 	{"UPSTREAM", "upstream", OUTPUT_TEXT, NULL},
 	{"BALANCE", "balance", OUTPUT_TEXT, NULL},
 	{"ENDPOINT", "address", OUTPUT_TEXT, NULL},
+	{"STATE", "state", OUTPUT_TEXT, NULL},
 	{"WEIGHT", "weight", OUTPUT_COUNT, NULL},
+	{"ACTIVE", "active", OUTPUT_COUNT, NULL},
 	{"OPEN", "connections.open", OUTPUT_COUNT, NULL},
 	{"IDLE", "connections.idle", OUTPUT_COUNT, NULL},
 	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
@@ -20,9 +22,42 @@ static const struct output_column list_columns[] = {
 	{NULL, NULL, 0, NULL},
 };
 
+static const struct output_column upstream_columns[] = {
+	{"upstream", "name", OUTPUT_TEXT, NULL},
+	{"balance", "balance", OUTPUT_TEXT, NULL},
+	{"connections", "connections", OUTPUT_COUNT, NULL},
+	{"limit of connections", "connections_max", OUTPUT_COUNT, NULL},
+	{"requests", "calls", OUTPUT_COUNT, NULL},
+	{"retries", "retries", OUTPUT_COUNT, NULL},
+	{"retries over budget", "retries_over_budget", OUTPUT_COUNT, NULL},
+	{"requests waiting", "waiting", OUTPUT_COUNT, NULL},
+	{"limit of waiting", "waiting_max", OUTPUT_COUNT, NULL},
+	{"requests that waited", "queued", OUTPUT_COUNT, NULL},
+	{"refused, queue full", "queue_overflows", OUTPUT_COUNT, NULL},
+	{"refused, waited too long", "queue_timeouts", OUTPUT_COUNT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+/* "ejected, back in 12 s" */
+static int state_cell(const json_t *row, struct buf *out)
+{
+	const json_t *left = document_get(row, "ejected_for_ms");
+	int error = output_member(out, row, "state", OUTPUT_TEXT, "", "");
+
+	if (error || !json_is_integer(left))
+		return error;
+	error = buf_append(out, STR(", back in "));
+	return error ? error
+		     : output_seconds(out, ((uint64_t)json_integer_value(left) + 999) / 1000);
+}
+
 static const struct output_column one_columns[] = {
 	{"endpoint", "address", OUTPUT_TEXT, NULL},
+	{"state", NULL, OUTPUT_CELL, state_cell},
 	{"weight", "weight", OUTPUT_COUNT, NULL},
+	{"requests under way", "active", OUTPUT_COUNT, NULL},
+	{"failures in a row", "failures_in_row", OUTPUT_COUNT, NULL},
+	{"times ejected", "ejections", OUTPUT_COUNT, NULL},
 	{"connections open", "connections.open", OUTPUT_COUNT, NULL},
 	{"connections idle", "connections.idle", OUTPUT_COUNT, NULL},
 	{"connections made", "connects", OUTPUT_COUNT, NULL},
@@ -55,12 +90,11 @@ static const struct output_section list_section = {
 };
 static const struct output_view list_view = {&list_section, 1};
 
-static const struct output_section one_section = {
-	.kind = OUTPUT_RECORDS,
-	.path = "endpoints",
-	.columns = one_columns,
+static const struct output_section one_sections[] = {
+	{.kind = OUTPUT_RECORDS, .path = "upstreams", .columns = upstream_columns},
+	{.kind = OUTPUT_RECORDS, .path = "endpoints", .columns = one_columns},
 };
-static const struct output_view one_view = {&one_section, 1};
+static const struct output_view one_view = {one_sections, 2};
 
 /* One list of all endpoints; each bears its upstream's name and balance. */
 static int flatten(const json_t *upstreams, json_t *endpoints)
@@ -107,7 +141,7 @@ static int show(struct cli *cli, struct args *args)
 	error = output_check(cli, doc, &checked_view);
 	if (error || cli->json)
 		return error ? error : output_print(cli, doc, &checked_view);
-	flat = json_pack("{s:[]}", "endpoints");
+	flat = json_pack("{s:O,s:[]}", "upstreams", json_object_get(doc, "upstreams"), "endpoints");
 	if (!flat || flatten(json_object_get(doc, "upstreams"), json_object_get(flat, "endpoints")))
 		return p_out_of_memory(cli);
 	return output_print(cli, flat, name ? &one_view : &list_view);

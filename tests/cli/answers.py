@@ -73,21 +73,28 @@ ROUTES = {"routes": [
 ]}
 
 UPSTREAMS = {"upstreams": [
-    {"name": "cart", "balance": "round-robin", "endpoints": [
-        {"address": "10.0.1.1:8080", "weight": 1, "connections": {"open": 4, "idle": 3},
+    {"name": "cart", "balance": "least-requests", "connections": 4, "connections_max": 1024,
+     "waiting": 0, "waiting_max": 256, "calls": 187499, "retries": 3, "retries_over_budget": 0,
+     "queued": 12, "queue_overflows": 0, "queue_timeouts": 1, "endpoints": [
+        {"address": "10.0.1.1:8080", "weight": 1, "state": "ok", "ejected_for_ms": None,
+         "failures_in_row": 0, "active": 1, "connections": {"open": 4, "idle": 3},
          "requests": 62500, "responses_2xx": 62000, "responses_3xx": 250, "responses_4xx": 200,
          "responses_5xx": 50, "connects": 12, "connect_failures": 0, "reuses": 62488, "resets": 1,
-         "protocol_errors": 0, "timeouts": 0},
-        {"address": "10.0.1.2:8080", "weight": 2, "connections": {"open": 0, "idle": 0},
+         "protocol_errors": 0, "timeouts": 0, "ejections": 0},
+        {"address": "10.0.1.2:8080", "weight": 2, "state": "ejected", "ejected_for_ms": 21500,
+         "failures_in_row": 5, "active": 0, "connections": {"open": 0, "idle": 0},
          "requests": 125000, "responses_2xx": 0, "responses_3xx": 0, "responses_4xx": 0,
          "responses_5xx": 0, "connects": 0, "connect_failures": 2, "reuses": 0, "resets": 0,
-         "protocol_errors": 0, "timeouts": 1},
+         "protocol_errors": 0, "timeouts": 3, "ejections": 1},
     ]},
-    {"name": "search", "balance": "round-robin", "endpoints": [
-        {"address": "unix:/run/search.sock", "weight": 1, "connections": {"open": 1, "idle": 1},
+    {"name": "search", "balance": "round-robin", "connections": 1, "connections_max": None,
+     "waiting": 0, "waiting_max": 256, "calls": 9, "retries": 0, "retries_over_budget": 0,
+     "queued": 0, "queue_overflows": 0, "queue_timeouts": 0, "endpoints": [
+        {"address": "unix:/run/search.sock", "weight": 1, "state": "ok", "ejected_for_ms": None,
+         "failures_in_row": 0, "active": 0, "connections": {"open": 1, "idle": 1},
          "requests": 9, "responses_2xx": 9, "responses_3xx": 0, "responses_4xx": 0,
          "responses_5xx": 0, "connects": 1, "connect_failures": 0, "reuses": 8, "resets": 0,
-         "protocol_errors": 0, "timeouts": 0},
+         "protocol_errors": 0, "timeouts": 0, "ejections": 0},
     ]},
 ]}
 

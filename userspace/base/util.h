@@ -18,6 +18,14 @@
 #define PRINTF_LIKE(fmt, arg)		    __attribute__((format(printf, fmt, arg)))
 #define CONTAINER_OF(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 
+/* Of the same type. */
+#define SWAP(left, right)                                                                          \
+	do {                                                                                       \
+		__typeof__(left) _swapped = (left);                                                \
+		(left) = (right);                                                                  \
+		(right) = _swapped;                                                                \
+	} while (0)
+
 #pragma GCC poison strcpy strcat sprintf vsprintf
 
 #endif

@@ -21,6 +21,7 @@
 #define CONFIG_VERSION	    1
 #define CONFLICTS_SHOWN_MAX 50
 #define VALUE_MAX	    96
+#define TABLES_BUILD_MS	    250 /* what a reload may spend on tables of balancers */
 
 /* One reading. Names and the document are needed until references are resolved. */
 struct loading {
@@ -213,15 +214,12 @@ static void build_routers(const struct loading *loading)
 static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 			   unsigned int worker_count)
 {
+	uint64_t build_until_ms = clock_mono_ms() + TABLES_BUILD_MS;
 	int r = 0;
 
-	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++) {
-		struct upstream_conf *upstream = &snapshot->upstreams[i];
-
-		for (unsigned int j = 0; j < upstream->endpoint_count && !r; j++)
-			r = endpoint_acquire(registry, upstream->name, &upstream->endpoints[j].addr,
-					     worker_count, &upstream->endpoints[j].endpoint);
-	}
+	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++)
+		r = upstream_acquire(registry, &snapshot->upstreams[i], worker_count,
+				     build_until_ms);
 	for (unsigned int i = 0; i < snapshot->route_count && !r; i++) {
 		struct route *route = &snapshot->routes[i];
 		struct split *split = route->proxy.split;

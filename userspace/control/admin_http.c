@@ -1,5 +1,7 @@
 /* GET /v1/routes and /v1/upstreams */
+#include "base/clock.h"
 #include "control/admin_api.h"
+#include "upstream/ejection.h"
 #include "http/split.h"
 
 static void write_strings(struct json_writer *json, const char *key, const struct str *values,
@@ -161,14 +163,23 @@ void admin_get_routes(struct daemon *daemon, const struct admin_request *request
 	admin_finish(response, &json);
 }
 
-static void write_endpoint(struct json_writer *json, const struct endpoint_conf *conf)
+static void write_endpoint(struct json_writer *json, const struct endpoint_conf *conf,
+			   uint64_t now_ms)
 {
 	const struct endpoint *endpoint = conf->endpoint;
+	uint64_t ejected_ms = endpoint ? endpoint_ejected_ms(endpoint, now_ms) : 0;
 
 	json_open_object(json, NULL);
 	json_str(json, "address", conf->address);
 	json_u64(json, "weight", conf->weight);
 	if (endpoint) {
+		json_cstring(json, "state", ejected_ms ? "ejected" : "ok");
+		if (ejected_ms)
+			json_u64(json, "ejected_for_ms", ejected_ms);
+		else
+			json_nil(json, "ejected_for_ms");
+		json_u64(json, "failures_in_row", endpoint->failures);
+		json_i64(json, "active", endpoint_active(endpoint));
 		json_open_object(json, "connections");
 		json_i64(json, "open", endpoint_connections_open(endpoint));
 		json_i64(json, "idle", endpoint_connections_idle(endpoint));
@@ -180,27 +191,51 @@ static void write_endpoint(struct json_writer *json, const struct endpoint_conf 
 	json_close_object(json);
 }
 
+static void write_limit(struct json_writer *json, const char *key, uint64_t limit)
+{
+	if (limit)
+		json_u64(json, key, limit);
+	else
+		json_nil(json, key);
+}
+
+static void write_upstream(struct json_writer *json, const struct upstream_conf *upstream,
+			   uint64_t now_ms)
+{
+	const struct upstream_state *state = upstream->state;
+
+	json_open_object(json, NULL);
+	json_str(json, "name", upstream->name);
+	json_cstring(json, "balance",
+		     upstream_balance_name((enum upstream_balance)upstream->balance));
+	if (state) {
+		json_u64(json, "connections", state->connections);
+		write_limit(json, "connections_max", upstream->limits.connections);
+		json_u64(json, "waiting", state->waiting);
+		json_u64(json, "waiting_max", upstream->limits.pending);
+		for (unsigned int i = 0; i < UPSTREAM_COUNTER_COUNT; i++)
+			json_u64(json, upstream_counter_name((enum upstream_counter)i),
+				 upstream_counter_sum(state, (enum upstream_counter)i));
+	}
+	json_open_array(json, "endpoints");
+	for (unsigned int i = 0; i < upstream->endpoint_count; i++)
+		write_endpoint(json, &upstream->endpoints[i], now_ms);
+	json_close_array(json);
+	json_close_object(json);
+}
+
 void admin_get_upstreams(struct daemon *daemon, const struct admin_request *request,
 			 struct admin_response *response)
 {
 	const struct snapshot *snapshot = daemon->snapshot;
+	uint64_t now_ms = clock_mono_ms();
 	struct json_writer json;
 
 	json_init(&json, &response->body, false);
 	json_open_object(&json, NULL);
 	json_open_array(&json, "upstreams");
-	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
-		const struct upstream_conf *upstream = &snapshot->upstreams[i];
-
-		json_open_object(&json, NULL);
-		json_str(&json, "name", upstream->name);
-		json_cstring(&json, "balance", "round-robin");
-		json_open_array(&json, "endpoints");
-		for (unsigned int j = 0; j < upstream->endpoint_count; j++)
-			write_endpoint(&json, &upstream->endpoints[j]);
-		json_close_array(&json);
-		json_close_object(&json);
-	}
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++)
+		write_upstream(&json, &snapshot->upstreams[i], now_ms);
 	json_close_array(&json);
 	json_close_object(&json);
 	admin_finish(response, &json);

@@ -1,6 +1,7 @@
 #include "http/proxy.h"
 
 #include "http/exchange.h"
+#include "http/hash_key.h"
 #include "http/forwarding.h"
 #include "http/hiding.h"
 #include "http/worker_internal.h"
@@ -304,6 +305,7 @@ void proxy_start(struct exchange *exchange)
 	call->framing = exchange->request.framing;
 	call->method_id = exchange->request.method_id;
 	call->response_timeout_ms = route->proxy.timeout_ms;
+	call->has_hash_key = hash_key_find(exchange, &exchange->upstream->hash_on, &call->hash_key);
 	call->pipes = exchange->downstream->send_pipe != NULL;
 	status = write_request_head(exchange, &call->head);
 	if (status) {

@@ -43,12 +43,8 @@ void snapshot_unref(struct snapshot *snapshot)
 		return;
 	for (unsigned int i = 0; i < snapshot->route_count; i++)
 		route_release(&snapshot->routes[i]);
-	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
-		struct upstream_conf *upstream = &snapshot->upstreams[i];
-
-		for (unsigned int j = 0; j < upstream->endpoint_count; j++)
-			endpoint_unref(upstream->endpoints[j].endpoint);
-	}
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++)
+		upstream_release(&snapshot->upstreams[i]);
 	access_log_file_unref(snapshot->access_log_file);
 	arena_done(&snapshot->arena);
 	free(snapshot);

@@ -1,84 +1,57 @@
 /*
- * upstream: named groups of endpoints: the configuration of a group (in the snapshot) and the
- * runtime objects that outlive snapshots (in the registry, kind "upstream" and "endpoint").
+ * upstream: a named group of endpoints as the configuration describes it.
  *
- *   snapshot ──► upstream_conf ──► upstream (counters)           registry, by name
- *                    └► endpoint_conf[] ──► endpoint (counters)  registry, by (upstream, address)
- *                                              └► per worker: upstream_pool of idle connections
+ *   snapshot ──► upstream_conf ──► upstream_state                registry, by name
+ *                    ├► endpoint_conf[] ──► endpoint             registry, by (upstream, address)
+ *                    │                        └► per worker: upstream_pool of idle connections
+ *                    └► maglev: the table of its hash            registry, by what is in it
  *
- * The configuration is immutable once its snapshot is published. Runtime counters are rows per
- * worker, written by that worker only and summed by readers. Thread rule: confs are read by any
- * thread; rows are written by their worker.
+ * The configuration is immutable once its snapshot is published and is read by any thread. What it
+ * refers to outlives it: see upstream_state.h.
  */
 #ifndef SLUICE_UPSTREAM_UPSTREAM_H
 #define SLUICE_UPSTREAM_UPSTREAM_H
 
-#include <stdatomic.h>
-
-#include "base/addr.h"
 #include "base/arena.h"
-#include "base/registry.h"
-#include "base/str.h"
+#include "upstream/upstream_state.h"
 
-/* symbol, JSON name, help */
-#define ENDPOINT_COUNTERS(X)                                                                       \
-	X(REQUESTS, "requests", "requests sent to the endpoint")                                   \
-	X(RESPONSES_2XX, "responses_2xx", "answers with a 1xx-2xx status")                         \
-	X(RESPONSES_3XX, "responses_3xx", "answers with a 3xx status")                             \
-	X(RESPONSES_4XX, "responses_4xx", "answers with a 4xx status")                             \
-	X(RESPONSES_5XX, "responses_5xx", "answers with a 5xx status")                             \
-	X(CONNECTS, "connects", "connections opened")                                              \
-	X(CONNECT_FAILURES, "connect_failures", "connections refused or timed out")                \
-	X(REUSES, "reuses", "requests sent on a kept connection")                                  \
-	X(RESETS, "resets", "connections lost before the answer was complete")                     \
-	X(PROTOCOL_ERRORS, "protocol_errors", "answers that break HTTP framing")                   \
-	X(TIMEOUTS, "timeouts", "no answer in time")
+struct maglev;
 
-enum endpoint_counter {
-#define X(symbol, name, help) ENDPOINT_COUNTER_##symbol,
-	ENDPOINT_COUNTERS(X)
-#undef X
-		ENDPOINT_COUNTER_COUNT
+enum upstream_protocol { UPSTREAM_HTTP };
+
+enum upstream_balance {
+	UPSTREAM_ROUND_ROBIN,
+	UPSTREAM_LEAST_REQUESTS,
+	UPSTREAM_RANDOM_TWO,
+	UPSTREAM_MAGLEV,
 };
 
-struct endpoint_row {
-	_Alignas(64) atomic_uint_fast64_t counters[ENDPOINT_COUNTER_COUNT];
-	atomic_int connections_open;
-	atomic_int connections_idle;
+const char *upstream_balance_name(enum upstream_balance balance);
+
+/* What of a request maglev hashes. */
+enum upstream_hash_kind {
+	UPSTREAM_HASH_NONE,
+	UPSTREAM_HASH_HEADER,
+	UPSTREAM_HASH_COOKIE,
+	UPSTREAM_HASH_QUERY,
+	UPSTREAM_HASH_SOURCE, /* the client's address */
+	UPSTREAM_HASH_PATH,
 };
 
-/* Runtime: registry kind "endpoint", name = upstream's name, address = text of the address. */
-struct endpoint {
-	struct registry_entry entry;
-	struct sock_addr addr;
-	/* Of the newest snapshot that names it; pools drop connections to those left behind. */
-	atomic_uint_fast64_t generation;
-	unsigned int slot; /* small and unique: index into the workers' pools */
-	unsigned int row_count;
-	struct endpoint_row *rows; /* one per worker */
+struct upstream_hash_on {
+	enum upstream_hash_kind kind;
+	struct str name; /* of the field, cookie or parameter */
 };
 
-/* Takes a reference; -ENOMEM. */
-int endpoint_acquire(struct registry *registry, struct str upstream_name,
-		     const struct sock_addr *addr, unsigned int worker_count,
-		     struct endpoint **ret_endpoint);
-void endpoint_unref(struct endpoint *endpoint);
-uint64_t endpoint_counter_sum(const struct endpoint *endpoint, enum endpoint_counter counter);
-int endpoint_connections_open(const struct endpoint *endpoint);
-int endpoint_connections_idle(const struct endpoint *endpoint);
-const char *endpoint_counter_name(enum endpoint_counter counter);
-
-static inline void endpoint_count(struct endpoint *endpoint, unsigned int worker,
-				  enum endpoint_counter counter)
-{
-	atomic_uint_fast64_t *cell = &endpoint->rows[worker].counters[counter];
-
-	/* Single writer: no locked instruction is needed. */
-	atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + 1,
-			      memory_order_relaxed);
-}
-
-enum upstream_balance { UPSTREAM_ROUND_ROBIN };
+/* After which failures a request is sent again. */
+enum upstream_retry_on {
+	UPSTREAM_RETRY_CONNECT = 1 << 0,
+	UPSTREAM_RETRY_RESET = 1 << 1,
+	UPSTREAM_RETRY_502 = 1 << 2,
+	UPSTREAM_RETRY_503 = 1 << 3,
+	UPSTREAM_RETRY_504 = 1 << 4,
+	UPSTREAM_RETRY_PER_TRY = 1 << 5, /* whenever there is a per_try */
+};
 
 /* Configuration, in the snapshot's arena. Written by config/, read by the workers. */
 struct endpoint_conf {
@@ -93,25 +66,51 @@ struct upstream_conf {
 	uint32_t line, column; /* where it is defined */
 	struct endpoint_conf *endpoints;
 	unsigned int endpoint_count; /* >= 1 */
+	int protocol;		     /* enum upstream_protocol */
 	int balance;		     /* enum upstream_balance */
+	struct upstream_hash_on hash_on;
+	struct {
+		uint64_t consecutive_failures; /* 0: never */
+		uint64_t base_ms;
+		uint64_t max_share; /* of the endpoints, in parts of 10,000 */
+	} ejection;
+	struct {
+		uint64_t connections; /* 0: any number */
+		uint64_t pending;
+	} limits;
+	struct {
+		uint32_t on;	     /* enum upstream_retry_on */
+		uint64_t attempts;   /* the first one included */
+		uint64_t per_try_ms; /* 0: only the other timeouts */
+		uint64_t budget;     /* parts of 10,000 of the requests */
+	} retry;
 	uint64_t connect_timeout_ms;
 	uint64_t response_timeout_ms; /* from the request's last byte to the answer's head */
 	uint64_t idle_timeout_ms;     /* kept connections; also between two reads of a body */
-	unsigned int index;	      /* in the snapshot: the workers' balancer position */
+	uint64_t pending_timeout_ms;  /* in the queue for a connection */
+	uint64_t slow_start_ms;	      /* 0: full weight at once */
 
-	/* Order in which weighted round-robin visits `endpoints`; made by
-	 * upstream_schedule_build(). */
+	struct upstream_state *state; /* one reference */
+	struct maglev *maglev;	      /* one reference; NULL unless that is the balance */
+
+	/* Made by balance_build(): the order in which weighted round-robin visits `endpoints`, and
+	 * for random choice the sum of the weights up to each (NULL where all are equal). */
 	uint16_t *schedule;
 	unsigned int schedule_len; /* >= 1 */
+	uint32_t *weight_sums;
 };
 
 #define UPSTREAM_ENDPOINTS_MAX 4096
+#define UPSTREAM_ATTEMPTS_MAX  10
 
 /*
- * Smooth weighted round-robin, worked out once at load: an endpoint of weight 2 comes twice a
- * cycle, and not twice in a row where others can come between. Weights are reduced by their common
- * divisor, and scaled so that a cycle is at most 16,384 steps. -ENOMEM.
+ * Takes the runtime objects of a configuration that was read; what was taken before an error is
+ * given back by upstream_release(). Tables of maglev that are not there yet are made at once up to
+ * the time `build_until_ms` (monotonic), and after that by the first request that needs one.
  */
-int upstream_schedule_build(struct upstream_conf *upstream, struct arena *arena);
+int upstream_acquire(struct registry *registry, struct upstream_conf *upstream,
+		     unsigned int worker_count, uint64_t build_until_ms);
+/* Any thread. */
+void upstream_release(struct upstream_conf *upstream);
 
 #endif

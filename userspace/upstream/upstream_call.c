@@ -5,15 +5,12 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
-#include "proto/http1/compact.h"
+#include "upstream/retry.h"
 #include "upstream/upstream_conn.h"
 
-/* More interim answers than any protocol needs: a flood (HARDENING 12). */
-#define INFORMATIONAL_MAX 16
-/* Bodies with more than this to come are received buffer by buffer, so that they can be held. */
-#define LARGE_BODY_BYTES (64u * 1024)
-/* Less than this is copied: a receive costs less than a poll and two splices. */
-#define PIPE_LEAST_BYTES (32u * 1024)
+static const struct stream_ops conn_ops;
+
+static bool call_retry(struct upstream_conn *conn, uint32_t cause);
 
 const char *upstream_error_text(enum upstream_error error)
 {
@@ -37,83 +34,152 @@ uint16_t upstream_error_status(enum upstream_error error)
 	return statuses[error];
 }
 
-static void call_count(const struct upstream_call *call, enum endpoint_counter counter)
+static uint64_t call_now_ms(const struct upstream_call *call)
 {
-	endpoint_count(call->endpoint, call->pools->worker_index, counter);
+	return loop_now_ms(call->pools->loop);
 }
 
 /* ---- ends of a call ---- */
 
-/* The call leaves the connection, which the caller then keeps or closes. */
-static void call_detach(struct upstream_conn *conn)
+void upstream_call_detach(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
 
 	conn->call = NULL;
 	call->conn = NULL;
-	endpoint_unref(call->endpoint);
-	call->endpoint = NULL;
+	row_add(&call->endpoint->rows[call->pools->worker_index].active, -1);
+	if (call->counted)
+		atomic_fetch_sub_explicit(&call->endpoint->active, 1, memory_order_relaxed);
+	call->counted = false;
+	endpoint_unref(TAKE_PTR(call->endpoint));
 }
 
-static void call_fail(struct upstream_conn *conn, enum upstream_error error, const char *detail)
+static void count_failure(const struct upstream_call *call, enum upstream_error error)
 {
-	struct upstream_call *call = conn->call;
+	switch (error) {
+	case UPSTREAM_E_CONNECT:
+	case UPSTREAM_E_CONNECT_TIMEOUT:
+		upstream_call_count(call, ENDPOINT_COUNTER_CONNECT_FAILURES);
+		break;
+	case UPSTREAM_E_RESET:
+		upstream_call_count(call, ENDPOINT_COUNTER_RESETS);
+		break;
+	case UPSTREAM_E_TIMEOUT:
+		upstream_call_count(call, ENDPOINT_COUNTER_TIMEOUTS);
+		break;
+	case UPSTREAM_E_PROTOCOL:
+	case UPSTREAM_E_HEAD_TOO_LARGE:
+		upstream_call_count(call, ENDPOINT_COUNTER_PROTOCOL_ERRORS);
+		break;
+	case UPSTREAM_E_QUEUE_FULL:
+	case UPSTREAM_E_QUEUE_TIMEOUT:
+	case UPSTREAM_E_LOCAL:
+	case UPSTREAM_ERROR_COUNT:
+		return; /* made here: nothing that the endpoint did */
+	}
+	/* Once there is an answer only its framing can be wrong: streams that end are no failure.
+	 */
+	if ((!call->head_done || error == UPSTREAM_E_PROTOCOL) &&
+	    ejection_failure(call->upstream, call->chosen, call_now_ms(call)))
+		upstream_call_count(call, ENDPOINT_COUNTER_EJECTIONS);
+}
+
+static uint32_t retry_cause(const struct upstream_call *call, enum upstream_error error)
+{
+	uint64_t now_ms = call_now_ms(call);
 
 	switch (error) {
 	case UPSTREAM_E_CONNECT:
 	case UPSTREAM_E_CONNECT_TIMEOUT:
-		call_count(call, ENDPOINT_COUNTER_CONNECT_FAILURES);
-		break;
+		return UPSTREAM_RETRY_CONNECT;
 	case UPSTREAM_E_RESET:
-		call_count(call, ENDPOINT_COUNTER_RESETS);
-		break;
+		return UPSTREAM_RETRY_RESET;
 	case UPSTREAM_E_TIMEOUT:
-		call_count(call, ENDPOINT_COUNTER_TIMEOUTS);
-		break;
-	case UPSTREAM_E_PROTOCOL:
-	case UPSTREAM_E_HEAD_TOO_LARGE:
-		call_count(call, ENDPOINT_COUNTER_PROTOCOL_ERRORS);
-		break;
-	case UPSTREAM_E_LOCAL:
-	case UPSTREAM_ERROR_COUNT:
-		break;
+		return call->try_deadline_ms && now_ms >= call->try_deadline_ms
+			       ? UPSTREAM_RETRY_PER_TRY
+			       : 0;
+	default:
+		return 0;
 	}
-	call_detach(conn);
+}
+
+void upstream_call_fail(struct upstream_conn *conn, enum upstream_error error, const char *detail)
+{
+	struct upstream_call *call = conn->call;
+
+	count_failure(call, error);
+	if (call_retry(conn, retry_cause(call, error)))
+		return;
+	upstream_call_detach(conn);
 	upstream_conn_close(conn);
 	call->ops->on_error(call, error, detail);
+}
+
+bool upstream_call_answered(struct upstream_conn *conn, uint16_t status)
+{
+	struct upstream_call *call = conn->call;
+	uint32_t cause = retry_cause_of_status(status);
+
+	if (LIKELY(!cause)) {
+		ejection_success(call->endpoint);
+		return false;
+	}
+	if (ejection_failure(call->upstream, call->chosen, call_now_ms(call)))
+		upstream_call_count(call, ENDPOINT_COUNTER_EJECTIONS);
+	return call_retry(conn, cause);
 }
 
 void upstream_call_abort(struct upstream_call *call)
 {
 	struct upstream_conn *conn = call->conn;
 
+	if (call->waiting)
+		upstream_queue_leave(call);
 	if (!conn)
 		return;
-	call_detach(conn);
+	upstream_call_detach(conn);
 	upstream_conn_close(conn);
 }
 
 /* ---- timers: which one runs follows from what is waited for ---- */
 
-static void conn_restart_timer(struct upstream_conn *conn)
+/* What is left until the earliest of the deadlines that run, at most `most_ms`. */
+static uint64_t time_left(const struct upstream_call *call, uint64_t most_ms)
+{
+	uint64_t now_ms = call_now_ms(call), due_ms = now_ms + most_ms;
+
+	if (call->deadline_ms)
+		due_ms = MIN(due_ms, call->deadline_ms);
+	if (call->try_deadline_ms)
+		due_ms = MIN(due_ms, call->try_deadline_ms);
+	return due_ms > now_ms ? due_ms - now_ms : 0;
+}
+
+void upstream_conn_restart_timer(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
 	struct loop *loop = conn->pools->loop;
 
 	if (!call)
 		return;
-	if (conn->state == UPSTREAM_CONN_CONNECTING)
-		timer_start(loop, &conn->timer, call->upstream->connect_timeout_ms);
-	else if (!send_queue_is_empty(&conn->queue))
-		timer_start(loop, &conn->timer, call->upstream->idle_timeout_ms);
-	else if (call->paused || !call->request_done)
-		timer_stop(&conn->timer); /* waiting for the owner, whose timers run */
-	else if (!call->head_done)
+	if (conn->state == UPSTREAM_CONN_CONNECTING) {
 		timer_start(loop, &conn->timer,
-			    call->response_timeout_ms ? call->response_timeout_ms
-						      : call->upstream->response_timeout_ms);
-	else
+			    time_left(call, call->upstream->connect_timeout_ms));
+	} else if (!send_queue_is_empty(&conn->queue)) {
 		timer_start(loop, &conn->timer, call->upstream->idle_timeout_ms);
+	} else if (call->paused || !call->request_done) {
+		timer_stop(&conn->timer); /* waiting for the owner, whose timers run */
+	} else if (!call->head_done) {
+		uint64_t response_ms = call->response_timeout_ms
+					       ? call->response_timeout_ms
+					       : call->upstream->response_timeout_ms;
+
+		if (!call->deadline_ms)
+			call->deadline_ms = call_now_ms(call) + response_ms;
+		timer_start(loop, &conn->timer, time_left(call, response_ms));
+	} else {
+		timer_start(loop, &conn->timer, call->upstream->idle_timeout_ms);
+	}
 }
 
 static void on_timer(struct timer *timer)
@@ -123,9 +189,9 @@ static void on_timer(struct timer *timer)
 	if (!conn->call)
 		upstream_conn_close(conn);
 	else if (conn->state == UPSTREAM_CONN_CONNECTING)
-		call_fail(conn, UPSTREAM_E_CONNECT_TIMEOUT, NULL);
+		upstream_call_fail(conn, UPSTREAM_E_CONNECT_TIMEOUT, NULL);
 	else
-		call_fail(conn, UPSTREAM_E_TIMEOUT, NULL);
+		upstream_call_fail(conn, UPSTREAM_E_TIMEOUT, NULL);
 }
 
 /* ---- sending ---- */
@@ -151,20 +217,23 @@ static void on_sent(struct stream *stream, int64_t result)
 	if (!call)
 		return;
 	conn_flush(conn);
-	conn_restart_timer(conn);
+	upstream_conn_restart_timer(conn);
 	if (!call->request_done && conn->queue.weight_bytes < UPSTREAM_LOW_WATER)
 		call->ops->on_drained(call);
 }
 
-static int conn_begin(struct upstream_conn *conn)
+/* The head, at the front of what is sent. A request that is taken over is in the queue already. */
+static int conn_begin(struct upstream_conn *conn, bool taken_over)
 {
 	struct upstream_call *call = conn->call;
-	int ret;
+	int ret = 0;
 
-	buf_reset(&conn->request);
-	ret = buf_append(&conn->request, call->head);
-	if (ret == 0)
-		ret = send_queue_push(&conn->queue, buf_str(&conn->request), NULL);
+	if (!taken_over) {
+		buf_reset(&conn->request);
+		ret = buf_append(&conn->request, call->head);
+		if (ret == 0)
+			ret = send_queue_push(&conn->queue, buf_str(&conn->request), NULL);
+	}
 	if (ret < 0)
 		return ret;
 	conn->send_failed = false;
@@ -172,8 +241,8 @@ static int conn_begin(struct upstream_conn *conn)
 	conn->scan = 0;
 	if (conn->state == UPSTREAM_CONN_IDLE)
 		conn->state = UPSTREAM_CONN_ACTIVE;
-	conn_restart_timer(conn);
-	call_count(call, ENDPOINT_COUNTER_REQUESTS);
+	upstream_conn_restart_timer(conn);
+	upstream_call_count(call, ENDPOINT_COUNTER_REQUESTS);
 	return 0;
 }
 
@@ -182,6 +251,8 @@ void upstream_call_send(struct upstream_call *call, struct str data, struct recv
 	struct upstream_conn *conn = call->conn;
 	char chunk[HTTP1_CHUNK_HEAD_MAX];
 
+	if (call->waiting && data.len)
+		call->overrun = true;
 	if (!conn || !data.len)
 		return;
 	call->body_taken = true;
@@ -238,40 +309,17 @@ void upstream_call_flush(struct upstream_call *call)
 	if (!call->conn)
 		return;
 	conn_flush(call->conn);
-	conn_restart_timer(call->conn);
+	upstream_conn_restart_timer(call->conn);
 }
 
 size_t upstream_call_queued(const struct upstream_call *call)
 {
+	if (call->waiting)
+		return SIZE_MAX;
 	return call->conn && !call->conn->send_failed ? call->conn->queue.weight_bytes : 0;
 }
 
 /* ---- receiving ---- */
-
-static bool conn_arm_pipe(struct upstream_conn *conn)
-{
-	const struct http1_body *body = &conn->body;
-
-	if (!conn->call->pipes || !conn->call->head_done || body->framing != HTTP_FRAMING_LENGTH ||
-	    body->left_bytes < PIPE_LEAST_BYTES)
-		return false;
-	if (!conn->pipe)
-		conn->pipe = splice_pipe_get(conn->pools->loop);
-	if (!conn->pipe || conn->pipe->bytes)
-		return false;
-	stream_recv_pipe(&conn->stream, conn->pipe, body->left_bytes);
-	return true;
-}
-
-static void conn_arm(struct upstream_conn *conn)
-{
-	struct upstream_call *call = conn->call;
-
-	if (call->paused)
-		stream_recv_stop(&conn->stream);
-	else if (conn->recv_one && !conn_arm_pipe(conn))
-		stream_recv_start(&conn->stream, RECV_ONE);
-}
 
 void upstream_call_pause(struct upstream_call *call)
 {
@@ -279,7 +327,7 @@ void upstream_call_pause(struct upstream_call *call)
 		return;
 	call->paused = true;
 	stream_recv_stop(&call->conn->stream);
-	conn_restart_timer(call->conn);
+	upstream_conn_restart_timer(call->conn);
 }
 
 void upstream_call_resume(struct upstream_call *call)
@@ -291,338 +339,26 @@ void upstream_call_resume(struct upstream_call *call)
 		return;
 	call->paused = false;
 	if (call->conn->recv_one)
-		conn_arm(call->conn);
+		upstream_conn_arm(call->conn);
 	else
 		stream_recv_start(&call->conn->stream, RECV_MANY);
-	conn_restart_timer(call->conn);
+	upstream_conn_restart_timer(call->conn);
 }
 
-static int copy_trailers(struct upstream_conn *conn, struct arena *arena,
-			 struct http_field **ret_fields, unsigned int *ret_count)
+/* No descriptors, no memory, no ports, a rule of this host: nothing that the endpoint did. */
+static bool is_local_error(int result)
 {
-	int ret = http1_body_trailers(&conn->body, arena, ret_fields, ret_count);
-
-	if (ret < 0)
-		return ret;
-	for (unsigned int i = 0; i < *ret_count; i++) {
-		struct http_field *field = &(*ret_fields)[i];
-
-		field->name = arena_copy(arena, field->name);
-		field->value = arena_copy(arena, field->value);
-		if (!field->name.ptr || !field->value.ptr)
-			return -ENOMEM;
-	}
-	return 0;
-}
-
-static void call_finish(struct upstream_conn *conn)
-{
-	struct upstream_call *call = conn->call;
-	struct http_field *trailers = NULL;
-	unsigned int trailer_count = 0;
-	bool keep = conn->keep_alive && call->request_done && !conn->send_failed &&
-		    send_queue_is_empty(&conn->queue);
-
-	if (conn->body.framing == HTTP_FRAMING_CHUNKED &&
-	    copy_trailers(conn, call->arena, &trailers, &trailer_count) < 0) {
-		trailer_count = 0;
-		keep = false;
-	}
-	http1_body_done(&conn->body);
-	splice_pipe_unref(TAKE_PTR(conn->pipe));
-	conn->expects_large = call->pipes && conn->body.framing == HTTP_FRAMING_LENGTH &&
-			      conn->body.data_bytes > LARGE_BODY_BYTES;
-	call_detach(conn);
-	if (keep && upstream_pools_keep_idle(conn)) {
-		/*
-		 * Single receives leave the next large body in the socket, for the pipe. A pause
-		 * that the answer's last buffer asked for must not outlive the call.
-		 */
-		if (conn->recv_one || call->paused)
-			stream_recv_start(&conn->stream,
-					  conn->expects_large ? RECV_ONE : RECV_MANY);
-		conn->recv_one = conn->expects_large;
-		conn->used = true;
-		timer_start(conn->pools->loop, &conn->timer, conn->idle_timeout_ms);
-	} else {
-		upstream_conn_close(conn);
-	}
-	call->ops->on_end(call, trailers, trailer_count);
-}
-
-static void count_status(struct upstream_call *call, uint16_t status)
-{
-	static const enum endpoint_counter counters[] = {
-		ENDPOINT_COUNTER_RESPONSES_2XX, ENDPOINT_COUNTER_RESPONSES_2XX,
-		ENDPOINT_COUNTER_RESPONSES_3XX, ENDPOINT_COUNTER_RESPONSES_4XX,
-		ENDPOINT_COUNTER_RESPONSES_5XX,
-	};
-
-	if (status >= 100 && status < 600)
-		call_count(call, counters[status / 100 - 1]);
-}
-
-/* 1: `ret_block` is a whole head and *pos stands behind it. 0: more is needed. Negative: failed. */
-static int conn_find_head(struct upstream_conn *conn, const struct recv_buf *buf, size_t *pos,
-			  struct str *ret_block)
-{
-	struct str rest = str_make(buf->data + *pos, buf->len - *pos);
-	size_t before = conn->partial.len, len = 0, scan = 0;
-	int ret;
-
-	if (before == 0) {
-		ret = http1_find_head_end(rest, &http1_limits_default, &scan, &len);
-		if (ret == 1) {
-			*ret_block = str_make(rest.ptr, len);
-			*pos += len;
-			return 1;
-		}
-		if (ret < 0)
-			return ret;
-	}
-	if (buf_append(&conn->partial, rest) < 0)
-		return -HTTP1_E_HEAD_BYTES;
-	if (before == 0) {
-		conn->scan = scan;
-		*pos = buf->len;
-		return 0;
-	}
-	ret = http1_find_head_end(buf_str(&conn->partial), &http1_limits_default, &conn->scan,
-				  &len);
-	if (ret != 1) {
-		*pos = buf->len;
-		return ret;
-	}
-	*ret_block = str_make(buf_str(&conn->partial).ptr, len);
-	*pos += len - before;
-	return 1;
-}
-
-/* As conn_find_head, with the head parsed into the call's arena. */
-static int conn_read_head(struct upstream_conn *conn, const struct recv_buf *buf, size_t *pos,
-			  struct http_head *ret_head)
-{
-	struct upstream_call *call = conn->call;
-	struct str block, copy;
-	int ret = conn_find_head(conn, buf, pos, &block);
-
-	if (ret == 0)
-		return 0;
-	if (ret > 0) {
-		copy = arena_copy(call->arena, block);
-		ret = copy.ptr ? http1_parse_response(copy, &http1_limits_default, call->method_id,
-						      call->arena, ret_head)
-			       : -HTTP1_E_NO_MEMORY;
-		buf_reset(&conn->partial);
-		conn->scan = 0;
-		if (ret == 0 && ret_head->status == 101) {
-			call_fail(conn, UPSTREAM_E_PROTOCOL, "101 that nobody asked for");
-			return -EPROTO;
-		}
-		if (ret == 0)
-			return 1;
-	}
-	if (ret == -HTTP1_E_HEAD_BYTES || ret == -HTTP1_E_FIELD_BYTES ||
-	    ret == -HTTP1_E_FIELD_COUNT || ret == -HTTP1_E_NO_MEMORY)
-		call_fail(conn, UPSTREAM_E_HEAD_TOO_LARGE,
-			  http1_error_text((enum http1_error) - ret));
-	else
-		call_fail(conn, UPSTREAM_E_PROTOCOL, http1_error_text((enum http1_error) - ret));
-	return -EPROTO;
-}
-
-static void conn_choose_recv(struct upstream_conn *conn)
-{
-	const struct http1_body *body = &conn->body;
-
-	if (conn->recv_one || http1_body_is_done(body))
-		return;
-	/* Chunks and until-close: the size is not known, so it counts as large. */
-	if (body->framing != HTTP_FRAMING_LENGTH || body->left_bytes > LARGE_BODY_BYTES) {
-		conn->recv_one = true;
-		if (!conn->call->paused)
-			stream_recv_start(&conn->stream, RECV_ONE);
-	}
-}
-
-/*
- * The head is given out only when the body bytes that came with it fit it, so that an answer whose
- * framing lies becomes a 502 and not the beginning of somebody's page (HARDENING 12).
- */
-static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
-{
-	struct upstream_call *call = conn->call;
-	struct http_head head;
-	struct str data = STR_NULL;
-	bool fresh = false;
-	size_t pos = 0, consumed = 0;
-	int event;
-
-	while (!call->head_done && !fresh) {
-		if (conn_read_head(conn, buf, &pos, &head) != 1)
-			return;
-		if (head.status >= 200) {
-			fresh = true;
-			break;
-		}
-		if (++call->informational_count > INFORMATIONAL_MAX) {
-			call_fail(conn, UPSTREAM_E_PROTOCOL, "too many interim answers");
-			return;
-		}
-		call->ops->on_head(call, &head);
-		if (conn->call != call)
-			return;
-		if (pos == buf->len) {
-			call->ops->on_batch(call);
-			return;
-		}
-	}
-	if (fresh) {
-		http1_body_init(&conn->body, head.framing, head.content_length,
-				&http1_limits_default);
-		conn->keep_alive = head.keep_alive && head.framing != HTTP_FRAMING_UNTIL_CLOSE;
-	}
-
-	event = http1_body_compact(&conn->body, buf->data + pos, buf->len - pos, &consumed, &data);
-	if (event < 0) {
-		call_fail(conn, UPSTREAM_E_PROTOCOL, http1_error_text((enum http1_error) - event));
-		return;
-	}
-	if (event == HTTP1_BODY_DONE && pos + consumed < buf->len) {
-		if (fresh) {
-			call_fail(conn, UPSTREAM_E_PROTOCOL, "bytes after the end of the answer");
-			return;
-		}
-		call_count(call, ENDPOINT_COUNTER_PROTOCOL_ERRORS);
-		conn->keep_alive = false;
-	}
-	if (fresh) {
-		call->head_done = true;
-		call->head_ns = loop_now_ns(conn->pools->loop);
-		count_status(call, head.status);
-		conn_choose_recv(conn);
-		call->ops->on_head(call, &head);
-		if (conn->call != call)
-			return;
-	}
-	if (data.len) {
-		call->ops->on_data(call, data, buf);
-		if (conn->call != call)
-			return;
-	}
-	if (event == HTTP1_BODY_DONE) {
-		call_finish(conn);
-		return;
-	}
-	call->ops->on_batch(call);
-	if (conn->call != call)
-		return;
-	conn_arm(conn);
-	conn_restart_timer(conn);
-}
-
-static bool method_is_idempotent(enum http_method method)
-{
-	switch (method) {
-	case HTTP_METHOD_GET:
-	case HTTP_METHOD_HEAD:
-	case HTTP_METHOD_PUT:
-	case HTTP_METHOD_DELETE:
-	case HTTP_METHOD_OPTIONS:
-	case HTTP_METHOD_TRACE:
+	switch (-result) {
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case ENOBUFS:
+	case EADDRNOTAVAIL:
+	case EPERM:
 		return true;
 	default:
 		return false;
 	}
-}
-
-static int call_connect(struct upstream_call *call, struct endpoint *endpoint);
-
-/* Sends the request again on a new connection to the same endpoint. False: not to be done. */
-static bool call_retry(struct upstream_conn *conn)
-{
-	struct upstream_call *call = conn->call;
-	struct endpoint *endpoint = call->endpoint;
-	bool ok;
-
-	if (!call->reused || call->retried || call->body_taken || call->head_done ||
-	    conn->partial.len || call->informational_count ||
-	    !method_is_idempotent(call->method_id))
-		return false;
-	registry_ref(&endpoint->entry);
-	call_detach(conn);
-	upstream_conn_close(conn);
-	call->retried = true;
-	call->reused = false;
-	call->pools->retries++;
-	ok = call_connect(call, endpoint) == 0;
-	endpoint_unref(endpoint);
-	if (!ok)
-		call->ops->on_error(call, UPSTREAM_E_LOCAL, NULL);
-	return true;
-}
-
-static void conn_ended(struct upstream_conn *conn, int result)
-{
-	struct upstream_call *call = conn->call;
-
-	if (!call) {
-		upstream_conn_close(conn);
-		return;
-	}
-	conn->keep_alive = false;
-	if (call->head_done) {
-		if (result == 0 && http1_body_eof(&conn->body) == HTTP1_BODY_DONE)
-			call_finish(conn);
-		else
-			call_fail(conn, UPSTREAM_E_RESET, "inside the body");
-		return;
-	}
-	if (!call_retry(conn))
-		call_fail(conn, UPSTREAM_E_RESET,
-			  conn->partial.len ? "inside the header" : "before the answer");
-}
-
-static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
-{
-	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
-
-	if (!buf) {
-		conn_ended(conn, result);
-		return;
-	}
-	if (conn->call)
-		conn_input(conn, buf);
-	else
-		upstream_conn_close(conn); /* nobody asked for these bytes */
-	recv_buf_unref(buf);
-	if (conn->call && !conn->call->head_done)
-		conn_arm(conn); /* a head in pieces, or an interim answer */
-}
-
-static void on_piped(struct stream *stream, size_t bytes)
-{
-	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
-	struct upstream_call *call = conn->call;
-	bool done;
-
-	if (!call) {
-		upstream_conn_close(conn);
-		return;
-	}
-	done = http1_body_skip(&conn->body, bytes);
-	call->ops->on_pipe(call, conn->pipe, bytes);
-	if (conn->call != call)
-		return;
-	if (done) {
-		call_finish(conn);
-		return;
-	}
-	call->ops->on_batch(call);
-	if (conn->call != call)
-		return;
-	conn_arm(conn);
-	conn_restart_timer(conn);
 }
 
 static void on_connected(struct stream *stream, int result)
@@ -633,7 +369,10 @@ static void on_connected(struct stream *stream, int result)
 	if (result < 0) {
 		(void)snprintf(detail, sizeof(detail), "%s", strerror(-result));
 		if (conn->call)
-			call_fail(conn, UPSTREAM_E_CONNECT, detail);
+			upstream_call_fail(conn,
+					   is_local_error(result) ? UPSTREAM_E_LOCAL
+								  : UPSTREAM_E_CONNECT,
+					   detail);
 		else
 			upstream_conn_close(conn);
 		return;
@@ -643,7 +382,7 @@ static void on_connected(struct stream *stream, int result)
 		conn->call->connected_ns = loop_now_ns(conn->pools->loop);
 	stream_recv_start(&conn->stream, RECV_MANY);
 	conn_flush(conn);
-	conn_restart_timer(conn);
+	upstream_conn_restart_timer(conn);
 }
 
 static void on_closed(struct stream *stream)
@@ -652,76 +391,260 @@ static void on_closed(struct stream *stream)
 }
 
 static const struct stream_ops conn_ops = {
-	.on_recv = on_recv,
-	.on_piped = on_piped,
+	.on_recv = upstream_conn_on_recv,
+	.on_piped = upstream_conn_on_piped,
 	.on_sent = on_sent,
 	.on_connected = on_connected,
 	.on_closed = on_closed,
 };
 
-/* ---- start ---- */
+/* ---- attempts ---- */
 
 static void call_attach(struct upstream_call *call, struct upstream_conn *conn)
 {
+	struct endpoint *endpoint = conn->endpoint;
+
 	conn->call = call;
 	conn->idle_timeout_ms = call->upstream->idle_timeout_ms;
 	call->conn = conn;
-	call->endpoint = conn->endpoint;
-	registry_ref(&conn->endpoint->entry);
-}
-
-static int call_connect(struct upstream_call *call, struct endpoint *endpoint)
-{
-	struct upstream_conn *conn = upstream_conn_get(call->pools, endpoint, &conn_ops, on_timer);
-	int ret;
-
-	if (!conn)
-		return -ENOMEM;
-	ret = stream_connect(call->pools->loop, &conn->stream, &endpoint->addr);
-	if (ret < 0) {
-		upstream_conn_put(conn);
-		return ret;
+	call->endpoint = endpoint;
+	registry_ref(&endpoint->entry);
+	row_add(&endpoint->rows[call->pools->worker_index].active, 1);
+	if (balance_counts_active(call->upstream)) {
+		call->counted = true;
+		atomic_fetch_add_explicit(&endpoint->active, 1, memory_order_relaxed);
 	}
-	call_attach(call, conn);
 	call->attempts++;
-	call_count(call, ENDPOINT_COUNTER_CONNECTS);
-	ret = conn_begin(conn);
-	if (ret < 0)
-		upstream_call_abort(call);
-	return ret;
 }
 
-int upstream_call_start(struct upstream_call *call)
+static const struct endpoint_conf *call_pick(struct upstream_call *call, bool again)
 {
-	const struct endpoint_conf *chosen = upstream_pools_pick(call->pools, call->upstream);
-	struct upstream_conn *conn;
+	const struct balance_ask ask = {
+		.upstream = call->upstream,
+		.seat = &call->local->seat,
+		.now_ms = call_now_ms(call),
+		.key = call->hash_key,
+		.has_key = call->has_hash_key,
+		.again = again,
+		.tried = call->tried,
+		.tried_count = call->tried_count,
+	};
+
+	return balance_pick(&ask);
+}
+
+static void call_choose(struct upstream_call *call, const struct endpoint_conf *chosen)
+{
+	uint64_t per_try_ms = call->upstream->retry.per_try_ms;
+
+	call->chosen = chosen;
+	call->tried[call->tried_count++] = (uint16_t)(chosen - call->upstream->endpoints);
+	call->resent = false;
+	call->try_deadline_ms = per_try_ms ? call_now_ms(call) + per_try_ms : 0;
+}
+
+/* From the idle stack, still in its state. */
+static int call_reuse(struct upstream_call *call, struct upstream_conn *conn)
+{
 	int ret;
 
-	call->conn = NULL;
-	call->endpoint = NULL;
-	call->reused = call->retried = call->body_taken = call->head_done = call->paused = false;
-	call->request_done = call->framing == HTTP_FRAMING_NONE;
-	call->informational_count = 0;
-	call->failure = UPSTREAM_E_LOCAL;
-	call->chosen = chosen;
-	call->attempts = 0;
-	call->start_ns = loop_now_ns(call->pools->loop);
-	call->connected_ns = call->head_ns = 0;
-	if (!chosen)
-		return -ENOMEM;
-
-	conn = upstream_pools_take_idle(call->pools, chosen->endpoint);
-	if (!conn)
-		return call_connect(call, chosen->endpoint);
 	timer_stop(&conn->timer);
 	call_attach(call, conn);
 	call->reused = true;
-	call->attempts++;
-	call_count(call, ENDPOINT_COUNTER_REUSES);
-	ret = conn_begin(conn);
+	upstream_call_count(call, ENDPOINT_COUNTER_REUSES);
+	ret = conn_begin(conn, false);
 	if (ret < 0) {
 		conn->state = UPSTREAM_CONN_ACTIVE; /* it left the idle stack already */
 		upstream_call_abort(call);
 	}
 	return ret;
+}
+
+/*
+ * With a place that the new connection takes over. `from`: a connection that was never made, whose
+ * request with what was taken of the body goes out on the new one.
+ */
+static int call_connect(struct upstream_call *call, struct upstream_conn *from)
+{
+	struct upstream_conn *conn =
+		upstream_conn_get(call->local, call->chosen->endpoint, &conn_ops, on_timer);
+	int ret;
+
+	if (!conn) {
+		upstream_place_free(call->local);
+		return -ENOMEM;
+	}
+	ret = stream_connect(call->pools->loop, &conn->stream, &conn->endpoint->addr);
+	if (ret < 0) {
+		upstream_conn_put(conn);
+		return ret;
+	}
+	if (from) {
+		SWAP(conn->queue, from->queue);
+		SWAP(conn->request, from->request);
+		SWAP(conn->tail, from->tail);
+	}
+	call_attach(call, conn);
+	call->reused = false;
+	upstream_call_count(call, ENDPOINT_COUNTER_CONNECTS);
+	ret = conn_begin(conn, from != NULL);
+	if (ret < 0)
+		upstream_call_abort(call);
+	return ret;
+}
+
+/* Closes the connection of an attempt that failed; its place is the next attempt's. */
+static void call_give_up(struct upstream_conn *conn)
+{
+	upstream_call_detach(conn);
+	conn->has_place = false;
+	upstream_conn_close(conn);
+}
+
+bool upstream_call_resend(struct upstream_conn *conn)
+{
+	struct upstream_call *call = conn->call;
+
+	if (!call->reused || call->resent || call->body_taken || call->head_done ||
+	    conn->partial.len || call->informational_count ||
+	    !retry_method_is_idempotent(call->method_id))
+		return false;
+	call_give_up(conn);
+	call->resent = true;
+	call->pools->retries++;
+	if (call_connect(call, NULL) < 0)
+		call->ops->on_error(call, UPSTREAM_E_LOCAL, NULL);
+	return true;
+}
+
+static bool may_retry(const struct upstream_call *call, uint32_t cause)
+{
+	const struct upstream_conf *upstream = call->upstream;
+
+	if (!(cause & (upstream->retry.on | UPSTREAM_RETRY_PER_TRY)) ||
+	    call->tried_count >= upstream->retry.attempts || call->head_done ||
+	    call->informational_count ||
+	    (call->deadline_ms && call_now_ms(call) >= call->deadline_ms))
+		return false;
+	return cause == UPSTREAM_RETRY_CONNECT ||
+	       (!call->body_taken && retry_method_is_idempotent(call->method_id));
+}
+
+/* False: not to be done. */
+static bool call_retry(struct upstream_conn *conn, uint32_t cause)
+{
+	struct upstream_call *call = conn->call;
+	struct upstream_state *state = call->upstream->state;
+	unsigned int worker = call->pools->worker_index;
+	bool unsent = conn->state == UPSTREAM_CONN_CONNECTING;
+	const struct endpoint_conf *chosen;
+	struct upstream_conn *idle = NULL;
+	int ret;
+
+	/* A body that was lost for want of memory cannot be sent. */
+	if (!cause || !may_retry(call, cause) || (unsent && conn->send_failed))
+		return false;
+	/* Whoever has just refused will refuse again. */
+	chosen = call_pick(call, cause != UPSTREAM_RETRY_CONNECT);
+	if (!chosen)
+		return false;
+	if (!retry_budget_take(state, call->upstream->retry.budget, call_now_ms(call))) {
+		upstream_count(state, worker, UPSTREAM_COUNTER_RETRIES_OVER_BUDGET);
+		return false;
+	}
+	upstream_count(state, worker, UPSTREAM_COUNTER_RETRIES);
+	call_choose(call, chosen);
+	/* A kept connection may be dead: not with a body that could not be sent again. */
+	if (!call->body_taken)
+		idle = upstream_pools_take_idle(call->pools, chosen->endpoint);
+	if (idle) {
+		upstream_call_detach(conn);
+		upstream_conn_close(conn);
+		ret = call_reuse(call, idle);
+	} else {
+		/* Closed, its memory goes back in a later turn: the request can still be taken. */
+		call_give_up(conn);
+		ret = call_connect(call, unsent ? conn : NULL);
+	}
+	if (ret < 0)
+		call->ops->on_error(call, UPSTREAM_E_LOCAL, NULL);
+	else
+		conn_flush(call->conn);
+	return true;
+}
+
+/* At the limit, the connection that is there, though another endpoint's turn had come. */
+static struct upstream_conn *take_any_idle(struct upstream_call *call)
+{
+	const struct upstream_conf *upstream = call->upstream;
+
+	if (upstream->balance == UPSTREAM_MAGLEV && call->has_hash_key)
+		return NULL;
+	list_for_each (link, &call->local->idle) {
+		struct upstream_conn *conn = list_entry(link, struct upstream_conn, local_link);
+		unsigned int i = 0;
+
+		while (i < upstream->endpoint_count &&
+		       upstream->endpoints[i].endpoint != conn->endpoint)
+			i++;
+		if (i == upstream->endpoint_count ||
+		    endpoint_is_ejected(conn->endpoint, call_now_ms(call)))
+			continue;
+		call->chosen = &upstream->endpoints[i];
+		upstream_pools_remove_idle(conn);
+		return conn;
+	}
+	return NULL;
+}
+
+int upstream_call_attempt(struct upstream_call *call)
+{
+	const struct endpoint_conf *chosen = call_pick(call, true);
+	struct upstream_conn *conn = upstream_pools_take_idle(call->pools, chosen->endpoint);
+
+	call->failure = UPSTREAM_E_LOCAL;
+	if (call->overrun)
+		return -EPROTO;
+	if (LIKELY(conn)) {
+		call_choose(call, chosen);
+		return call_reuse(call, conn);
+	}
+	if (upstream_place_take(call->local, call->upstream)) {
+		call_choose(call, chosen);
+		return call_connect(call, NULL);
+	}
+	conn = take_any_idle(call);
+	if (!conn)
+		return -EAGAIN;
+	call_choose(call, call->chosen);
+	return call_reuse(call, conn);
+}
+
+int upstream_call_start(struct upstream_call *call)
+{
+	int ret = -EAGAIN;
+
+	call->conn = NULL;
+	call->endpoint = NULL;
+	call->reused = call->resent = call->counted = call->waiting = call->overrun = false;
+	call->body_taken = call->head_done = call->paused = false;
+	call->request_done = call->framing == HTTP_FRAMING_NONE;
+	call->informational_count = call->tried_count = 0;
+	call->deadline_ms = call->try_deadline_ms = 0;
+	call->failure = UPSTREAM_E_LOCAL;
+	call->chosen = NULL;
+	call->attempts = 0;
+	call->start_ns = loop_now_ns(call->pools->loop);
+	call->connected_ns = call->head_ns = 0;
+	call->local = upstream_pools_local(call->pools, call->upstream->state);
+	if (!call->local)
+		return -ENOMEM;
+	upstream_count(call->upstream->state, call->pools->worker_index, UPSTREAM_COUNTER_CALLS);
+
+	if (!upstream_queue_must_wait(call->local, call->upstream)) {
+		ret = upstream_call_attempt(call);
+		if (UNLIKELY(ret == -EAGAIN))
+			upstream_queue_make_room(call->local);
+	}
+	return ret == -EAGAIN ? upstream_queue_join(call) : ret;
 }

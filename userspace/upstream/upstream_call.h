@@ -3,27 +3,40 @@
  * pool. Proxying uses it, and whatever else asks a service for something.
  *
  *   start ──► [pick endpoint] ──► kept connection, or connect ──► head, body ──► response events
+ *     │             ▲   ▲                 │ refused                   │ lost, 503, ...
+ *     └─► queue ────┘   └──── retry ◄─────┴───────────────────────────┘
  *
  * The owner embeds the struct, fills the inputs and gets events until one of on_end or on_error, or
  * until it calls upstream_call_abort(). No event comes from inside upstream_call_start(). The owner
  * may abort from inside any event.
  *
- * A request that went out on a kept connection which died before the first byte of an answer is
- * sent once more on a new connection, when its method is idempotent (RFC 9110 9.2.2) and none of
- * its body has been taken from the owner. Errors made here (no descriptors, no memory) never count
- * against the endpoint.
+ * Queue: at the upstream's limit of connections the call waits for one. Meanwhile
+ * upstream_call_queued() is above the high-water mark: no body may be given yet; on_drained() says
+ * when it may.
+ *
+ * Retry: a request of which the endpoint saw nothing (it could not be connected) may be sent to
+ * another, whatever its method; after that only when its method is idempotent (RFC 9110 9.2.2),
+ * none of its body has been taken from the owner and nothing of an answer was given out. The
+ * upstream says after which failures and how often, and its budget must allow it. Apart from that,
+ * a request that went out on a kept connection which died before the first byte of an answer is
+ * sent once more on a new connection to the same endpoint, under the same conditions.
+ *
+ * Errors made here (no descriptors, no memory) never count against the endpoint, nor do calls that
+ * their owner aborts.
  *
  * Thread rule: the worker's thread.
  */
 #ifndef SLUICE_UPSTREAM_UPSTREAM_CALL_H
 #define SLUICE_UPSTREAM_UPSTREAM_CALL_H
 
+#include "base/list.h"
 #include "io/send_queue.h"
 #include "proto/http1/http1.h"
 #include "upstream/upstream.h"
 
 struct upstream_call;
 struct upstream_conn;
+struct upstream_local;
 struct upstream_pools;
 
 /* symbol, status for the client, text */
@@ -34,6 +47,8 @@ struct upstream_pools;
 	X(TIMEOUT, 504, "upstream did not answer in time")                                         \
 	X(PROTOCOL, 502, "upstream broke the protocol")                                            \
 	X(HEAD_TOO_LARGE, 502, "upstream's header is too large")                                   \
+	X(QUEUE_FULL, 503, "too many requests wait for the upstream")                              \
+	X(QUEUE_TIMEOUT, 503, "no connection to the upstream became free in time")                 \
 	X(LOCAL, 503, "no resources for an upstream connection")
 
 enum upstream_error {
@@ -75,18 +90,30 @@ struct upstream_call {
 	enum http_method method_id;
 	uint64_t response_timeout_ms; /* 0: the upstream's */
 	bool pipes;		      /* large bodies may come by on_pipe() */
+	bool has_hash_key;	      /* the request has what the upstream's hash_on names */
+	uint64_t hash_key;	      /* the hash of it */
 
 	/* Own. */
+	struct upstream_local *local;
 	struct upstream_conn *conn; /* NULL when the call is over */
 	struct endpoint *endpoint;  /* chosen; one reference while conn != NULL */
 	bool reused;		    /* went out on a kept connection */
-	bool retried;
-	bool body_taken;   /* some request body was given to us */
-	bool request_done; /* the owner gave the end of the request */
-	bool head_done;	   /* the final response head was given out */
+	bool resent;		    /* this attempt, because that had died */
+	bool counted;		    /* in the endpoint's `active` */
+	bool waiting;		    /* in the queue */
+	bool overrun;		    /* body was given while it waited: our owner's bug */
+	bool body_taken;	    /* some request body was given to us */
+	bool request_done;	    /* the owner gave the end of the request */
+	bool head_done;		    /* the final response head was given out */
 	bool paused;
 	uint8_t informational_count;
-	enum upstream_error failure; /* of a failed start */
+	uint8_t tried_count;
+	uint16_t tried[UPSTREAM_ATTEMPTS_MAX]; /* endpoints, one per attempt */
+	enum upstream_error failure;	       /* of a failed start */
+	struct list queue_link;
+	uint64_t waiting_since_ms;
+	uint64_t deadline_ms;	  /* of the final head, over all attempts; 0: does not run yet */
+	uint64_t try_deadline_ms; /* of this attempt's; 0: none */
 
 	/* Facts for the access log; they stay when the call is over. Times are those of the loop's
 	 * turns; 0: it did not come to that. */
@@ -107,7 +134,10 @@ void upstream_call_send_end(struct upstream_call *call, const struct http_field 
 			    unsigned int trailer_count);
 /* To be called after start and after each run of sends. */
 void upstream_call_flush(struct upstream_call *call);
-/* Weight of the request that the kernel has not taken yet: above the high-water mark, stop. */
+/*
+ * Weight of the request that the kernel has not taken yet: above the high-water mark, stop. A call
+ * that waits in the queue says SIZE_MAX.
+ */
 size_t upstream_call_queued(const struct upstream_call *call);
 /* Back-pressure of the response. After pause, data already on its way may still come. */
 void upstream_call_pause(struct upstream_call *call);

@@ -2,30 +2,18 @@
 
 #include <errno.h>
 
+#include "upstream/balance.h"
+#include "upstream/upstream_policy_config.h"
+
 #define WHAT_MAX  160
 #define VALUE_MAX 96
 
-enum upstream_protocol { UPSTREAM_HTTP };
-
-struct timeouts {
-	uint64_t connect_ms, response_ms, idle_ms;
-};
-
-/* What the file says; the endpoints are put into the configuration as they are read. */
-struct upstream_file {
-	struct str name;
-	int balance;
-	int protocol;
-	struct timeouts timeouts;
-	struct upstream_conf *conf;
-};
-
 static const struct field_name balance_names[] = {
 	{.name = "round-robin", .value = UPSTREAM_ROUND_ROBIN},
-	{.name = "least-requests", .not_yet = true},
+	{.name = "least-requests", .value = UPSTREAM_LEAST_REQUESTS},
 	{.name = "ewma", .not_yet = true},
-	{.name = "random-two", .not_yet = true},
-	{.name = "maglev", .not_yet = true},
+	{.name = "random-two", .value = UPSTREAM_RANDOM_TWO},
+	{.name = "maglev", .value = UPSTREAM_MAGLEV},
 };
 
 static const struct field_name protocol_names[] = {
@@ -37,22 +25,28 @@ static const struct field_name protocol_names[] = {
 static const struct field timeout_fields[] = {
 	{.key = "connect",
 	 .kind = FIELD_DURATION_MS,
-	 .offset = offsetof(struct timeouts, connect_ms),
+	 .offset = offsetof(struct upstream_conf, connect_timeout_ms),
 	 .min = 1,
 	 .max = 86400000,
 	 .default_text = "1s"},
 	{.key = "response",
 	 .kind = FIELD_DURATION_MS,
-	 .offset = offsetof(struct timeouts, response_ms),
+	 .offset = offsetof(struct upstream_conf, response_timeout_ms),
 	 .min = 1,
 	 .max = 86400000,
 	 .default_text = "30s"},
 	{.key = "idle",
 	 .kind = FIELD_DURATION_MS,
-	 .offset = offsetof(struct timeouts, idle_ms),
+	 .offset = offsetof(struct upstream_conf, idle_timeout_ms),
 	 .min = 1,
 	 .max = 86400000,
 	 .default_text = "60s"},
+	{.key = "pending",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct upstream_conf, pending_timeout_ms),
+	 .min = 1,
+	 .max = 86400000,
+	 .default_text = "1s"},
 };
 
 struct endpoint_file {
@@ -183,7 +177,7 @@ static int refuse_second(const struct field_context *context, const struct conf_
 static int endpoints_read(const struct field_context *context, const struct conf_node *node,
 			  void *target)
 {
-	struct upstream_conf *conf = ((struct upstream_file *)target)->conf;
+	struct upstream_conf *conf = target;
 	char what[WHAT_MAX];
 	int result = 0;
 
@@ -215,7 +209,7 @@ static int endpoints_read(const struct field_context *context, const struct conf
 
 static void endpoints_print(struct conf_writer *writer, const char *key, const void *target)
 {
-	const struct upstream_conf *conf = ((const struct upstream_file *)target)->conf;
+	const struct upstream_conf *conf = target;
 
 	conf_write_open_list(writer, key);
 	for (unsigned int i = 0; i < conf->endpoint_count; i++) {
@@ -234,7 +228,7 @@ static void endpoints_print(struct conf_writer *writer, const char *key, const v
 static const struct field upstream_fields[] = {
 	{.key = "name",
 	 .kind = FIELD_STRING,
-	 .offset = offsetof(struct upstream_file, name),
+	 .offset = offsetof(struct upstream_conf, name),
 	 .required = true},
 	{.key = "endpoints",
 	 .kind = FIELD_CUSTOM,
@@ -242,59 +236,98 @@ static const struct field upstream_fields[] = {
 	 .print = endpoints_print},
 	{.key = "balance",
 	 .kind = FIELD_ENUM,
-	 .offset = offsetof(struct upstream_file, balance),
+	 .offset = offsetof(struct upstream_conf, balance),
 	 .names = balance_names,
 	 .name_count = ARRAY_SIZE(balance_names),
 	 .default_text = "round-robin"},
 	{.key = "protocol",
 	 .kind = FIELD_ENUM,
-	 .offset = offsetof(struct upstream_file, protocol),
+	 .offset = offsetof(struct upstream_conf, protocol),
 	 .names = protocol_names,
 	 .name_count = ARRAY_SIZE(protocol_names),
 	 .default_text = "http"},
+	{.key = "hash_on",
+	 .kind = FIELD_CUSTOM,
+	 .read = upstream_hash_on_read,
+	 .print = upstream_hash_on_print},
 	{.key = "timeouts",
 	 .kind = FIELD_SECTION,
-	 .offset = offsetof(struct upstream_file, timeouts),
 	 .fields = timeout_fields,
 	 .field_count = ARRAY_SIZE(timeout_fields)},
+	{.key = "limits",
+	 .kind = FIELD_SECTION,
+	 .fields = upstream_limit_fields,
+	 .field_count = ARRAY_SIZE(upstream_limit_fields)},
+	{.key = "retry",
+	 .kind = FIELD_SECTION,
+	 .fields = upstream_retry_fields,
+	 .field_count = ARRAY_SIZE(upstream_retry_fields)},
+	{.key = "ejection",
+	 .kind = FIELD_SECTION,
+	 .fields = upstream_ejection_fields,
+	 .field_count = ARRAY_SIZE(upstream_ejection_fields)},
+	{.key = "slow_start",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct upstream_conf, slow_start_ms),
+	 .max = 86400000,
+	 .default_text = "0s"},
 	{.key = "dns", .kind = FIELD_NOT_YET},
 	{.key = "kubernetes", .kind = FIELD_NOT_YET},
-	{.key = "hash_on", .kind = FIELD_NOT_YET},
 	{.key = "health_check", .kind = FIELD_NOT_YET},
-	{.key = "ejection", .kind = FIELD_NOT_YET},
-	{.key = "limits", .kind = FIELD_NOT_YET},
-	{.key = "retry", .kind = FIELD_NOT_YET},
-	{.key = "slow_start", .kind = FIELD_NOT_YET},
 	{.key = "tls", .kind = FIELD_NOT_YET},
 	{.key = "fastcgi", .kind = FIELD_NOT_YET},
 	{.key = "proxy_protocol", .kind = FIELD_NOT_YET},
 };
 
+/* Keys that have no meaning together are not left to be wondered about. */
+static int check_together(const struct field_context *context, const struct conf_node *node,
+			  const char *what, const struct upstream_conf *conf)
+{
+	const struct conf_node *hash_on = conf_get(node, "hash_on");
+	const struct conf_node *slow_start = conf_get(node, "slow_start");
+
+	if (conf->balance == UPSTREAM_MAGLEV && !hash_on) {
+		conf_error(context->errors, conf_get(node, "balance"),
+			   "%s: balance: maglev needs 'hash_on', which says what keeps a client "
+			   "with its endpoint",
+			   what);
+		return -EINVAL;
+	}
+	if (conf->balance != UPSTREAM_MAGLEV && hash_on) {
+		conf_error_key(context->errors, hash_on,
+			       "%s: 'hash_on' has a meaning with 'balance: maglev' only", what);
+		return -EINVAL;
+	}
+	if (conf->balance == UPSTREAM_MAGLEV && conf->slow_start_ms) {
+		conf_error_key(context->errors, slow_start,
+			       "%s: 'slow_start' has no meaning with 'balance: maglev': keys have "
+			       "their endpoint at once",
+			       what);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int upstream_read(const struct field_context *context, const struct conf_node *node,
 			 const char *what, unsigned int index, void *item)
 {
 	struct upstream_conf *conf = item;
-	struct upstream_file file = {.conf = conf};
 	int r;
 
 	conf->line = node->line;
 	conf->column = node->column;
-	conf->index = index;
-	r = field_read(context, upstream_fields, ARRAY_SIZE(upstream_fields), node, what, &file);
+	r = field_read(context, upstream_fields, ARRAY_SIZE(upstream_fields), node, what, conf);
 	/* Where endpoints come from elsewhere, that was refused already. */
 	if (node->type == CONF_MAPPING && !conf_get(node, "endpoints") && !conf_get(node, "dns") &&
 	    !conf_get(node, "kubernetes")) {
 		conf_error(context->errors, node, "%s: 'endpoints' is required", what);
 		r = -EINVAL;
 	}
-	conf->name = file.name;
+	if (!r)
+		r = check_together(context, node, what, conf);
 	if (r)
 		return r;
-	conf->balance = file.balance;
-	conf->connect_timeout_ms = file.timeouts.connect_ms;
-	conf->response_timeout_ms = file.timeouts.response_ms;
-	conf->idle_timeout_ms = file.timeouts.idle_ms;
-	return upstream_schedule_build(conf, context->arena) ? field_no_memory(context, node) : 0;
+	return balance_build(conf, context->arena) ? field_no_memory(context, node) : 0;
 }
 
 int upstreams_read(const struct field_context *context, const struct conf_node *node,
@@ -317,18 +350,8 @@ void upstreams_write(struct conf_writer *writer, const struct upstream_conf *ups
 		     unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++) {
-		struct upstream_conf conf = upstreams[i];
-		const struct upstream_file file = {
-			.name = conf.name,
-			.balance = conf.balance,
-			.protocol = UPSTREAM_HTTP,
-			.timeouts = {conf.connect_timeout_ms, conf.response_timeout_ms,
-				     conf.idle_timeout_ms},
-			.conf = &conf,
-		};
-
 		conf_write_open_item(writer);
-		field_write(writer, upstream_fields, ARRAY_SIZE(upstream_fields), &file);
+		field_write(writer, upstream_fields, ARRAY_SIZE(upstream_fields), &upstreams[i]);
 		conf_write_close(writer);
 	}
 }

@@ -7,11 +7,16 @@
  * A kept connection goes on listening (multishot), so that its end is noticed at once and a byte
  * nobody asked for closes it. The connection owns every byte it sends but the body's receive
  * buffers, which it references: a call may end while the kernel still reads them.
+ *
+ * A connection has a place among those of its upstream from before the connect until it is closed
+ * (upstream_state.connections): limits.connections counts places. A request that is sent again
+ * takes the place along when its connection is given up.
  */
 #ifndef SLUICE_UPSTREAM_UPSTREAM_CONN_H
 #define SLUICE_UPSTREAM_UPSTREAM_CONN_H
 
 #include "base/list.h"
+#include "upstream/balance.h"
 #include "upstream/upstream_call.h"
 
 #define UPSTREAM_IDLE_MAX 256 /* kept connections per endpoint and worker */
@@ -26,10 +31,13 @@ enum upstream_conn_state {
 struct upstream_conn {
 	struct stream stream;
 	struct upstream_pools *pools;
+	struct upstream_local *local;
 	struct endpoint *endpoint; /* one reference */
 	struct upstream_call *call;
-	struct list link; /* in the endpoint's idle stack, or in the cache of free structs */
+	struct list link;	/* in the endpoint's idle stack, or in the cache of free structs */
+	struct list local_link; /* in the upstream's idle stack */
 	enum upstream_conn_state state;
+	bool has_place;	 /* is counted among the upstream's connections */
 	bool keep_alive; /* the response lets the connection live on */
 	bool recv_one;	 /* receiving buffer by buffer: a large body */
 	bool send_failed;
@@ -51,14 +59,28 @@ struct upstream_slot {
 	unsigned int idle_count;
 };
 
+/* One worker's part of an upstream. Lives as long as the pools. */
+struct upstream_local {
+	struct upstream_pools *pools;
+	struct upstream_state *state; /* whose slot it is; referenced by whoever waits or is kept */
+	struct balance_seat seat;
+	struct list idle;    /* kept connections to all endpoints, most recently used first */
+	struct list waiting; /* calls, oldest first; see upstream_queue.c */
+	unsigned int waiting_count;
+	bool running; /* the queue is being served */
+	struct timer timer;
+	struct list link; /* in pools->limited, from the first call under a limit on */
+};
+
 struct upstream_pools {
 	struct loop *loop;
 	unsigned int worker_index;
 	struct send_segment_cache *segments;
-	struct upstream_slot **slots; /* by endpoint->slot; NULL where none was needed yet */
+	void **slots; /* struct upstream_slot by endpoint->slot; NULL where none was needed yet */
 	unsigned int slot_count;
-	uint32_t *positions; /* of round-robin, by upstream_conf->index */
-	unsigned int position_count;
+	void **locals; /* struct upstream_local by upstream_state->slot; likewise */
+	unsigned int local_count;
+	struct list limited;
 	struct list free_conns;
 	unsigned int free_count;
 	atomic_uint conn_count; /* open ones, closing included; written by the worker only */
@@ -68,25 +90,84 @@ struct upstream_pools {
 	struct timer drained_timer;
 	void (*on_empty)(void *arg);
 	void *on_empty_arg;
+
+	/* Other workers' way to this one, see upstream_queue.c. */
+	struct list peers_link;
+	struct loop_task wake_task;
+	atomic_bool wake_posted;
 };
 
-/* A kept connection, or NULL. Taken out of the stack, still IDLE. */
+/* A kept connection, or NULL. Taken out of the stacks, still IDLE. */
 struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
 					       struct endpoint *endpoint);
 /* False when it may not be kept: then the caller closes it. */
 bool upstream_pools_keep_idle(struct upstream_conn *conn);
 void upstream_pools_remove_idle(struct upstream_conn *conn);
-/* Which endpoint of the upstream is next. NULL: out of memory. */
-const struct endpoint_conf *upstream_pools_pick(struct upstream_pools *pools,
-						const struct upstream_conf *upstream);
+/* NULL: out of memory. */
+struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
+					    struct upstream_state *state);
 
-/* A struct with its buffers, not connected. NULL: out of memory. */
-struct upstream_conn *upstream_conn_get(struct upstream_pools *pools, struct endpoint *endpoint,
+/* A struct with its buffers, not connected, that has the place. NULL: out of memory. */
+struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct endpoint *endpoint,
 					const struct stream_ops *ops,
 					void (*on_timer)(struct timer *timer));
 /* After on_closed(), or when it never connected. */
 void upstream_conn_put(struct upstream_conn *conn);
 /* Detaches it from call and pool and closes the stream. */
 void upstream_conn_close(struct upstream_conn *conn);
+
+/* ---- upstream_queue.c: places, and the calls that wait for one ---- */
+
+/* False: the limit is reached. */
+bool upstream_place_take(struct upstream_local *local, const struct upstream_conf *upstream);
+/* Given back; somebody who waits may get it. */
+void upstream_place_free(struct upstream_local *local);
+
+void upstream_queue_init(struct upstream_local *local);
+/* Must a new call stand behind others, or is there certainly nothing to be had? */
+bool upstream_queue_must_wait(struct upstream_local *local, const struct upstream_conf *upstream);
+/* 0, or -EAGAIN with call->failure set: too many wait. */
+int upstream_queue_join(struct upstream_call *call);
+void upstream_queue_leave(struct upstream_call *call);
+/* What is idle here is of no use to the next call, but its place is: closes the oldest. */
+void upstream_queue_make_room(struct upstream_local *local);
+/* Starts waiting calls as long as there are connections or places. */
+void upstream_queue_run(struct upstream_local *local);
+/* Has another worker's call waited so much longer that a connection should be given up for it? */
+bool upstream_queue_yields(const struct upstream_local *local);
+/* From then on, and until then, other workers can wake this one. */
+void upstream_queue_attach(struct upstream_pools *pools);
+void upstream_queue_detach(struct upstream_pools *pools);
+
+/* ---- upstream_call.c ---- */
+
+/* For the queue. 0; -EAGAIN: no place, go on waiting; else call->failure says why it is over. */
+int upstream_call_attempt(struct upstream_call *call);
+/* The call leaves the connection, which the caller then keeps or closes. */
+void upstream_call_detach(struct upstream_conn *conn);
+/*
+ * Counts it, and sends the request elsewhere if that is allowed; else closes the connection and
+ * tells the owner. The connection has no call any more afterwards.
+ */
+void upstream_call_fail(struct upstream_conn *conn, enum upstream_error error, const char *detail);
+/* A kept connection died: sends the request again to the same endpoint. False: not to be done. */
+bool upstream_call_resend(struct upstream_conn *conn);
+/* The final head came. True: the request goes elsewhere instead, the connection was given up. */
+bool upstream_call_answered(struct upstream_conn *conn, uint16_t status);
+/* Which timer runs follows from what is waited for. */
+void upstream_conn_restart_timer(struct upstream_conn *conn);
+
+static inline void upstream_call_count(const struct upstream_call *call,
+				       enum endpoint_counter counter)
+{
+	endpoint_count(call->endpoint, call->pools->worker_index, counter);
+}
+
+/* ---- upstream_receive.c: from bytes to events of the call ---- */
+
+void upstream_conn_on_recv(struct stream *stream, struct recv_buf *buf, int result);
+void upstream_conn_on_piped(struct stream *stream, size_t bytes);
+/* Receives as the body and the owner ask for. */
+void upstream_conn_arm(struct upstream_conn *conn);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/util.h"
 
 #define FREE_CONNS_MAX	  64
@@ -16,9 +17,9 @@ static void count_connections(const struct upstream_conn *conn, int open, int id
 	struct endpoint_row *row = &conn->endpoint->rows[conn->pools->worker_index];
 
 	if (open)
-		atomic_fetch_add_explicit(&row->connections_open, open, memory_order_relaxed);
+		row_add(&row->connections_open, open);
 	if (idle)
-		atomic_fetch_add_explicit(&row->connections_idle, idle, memory_order_relaxed);
+		row_add(&row->connections_idle, idle);
 }
 
 static void conn_free(struct upstream_conn *conn)
@@ -46,8 +47,10 @@ int upstream_pools_new(struct loop *loop, unsigned int worker_index,
 	pools->loop = loop;
 	pools->worker_index = worker_index;
 	pools->segments = segments;
+	list_init(&pools->limited);
 	list_init(&pools->free_conns);
 	timer_init(&pools->drained_timer, on_drained_timer);
+	upstream_queue_attach(pools);
 	*ret_pools = pools;
 	return 0;
 }
@@ -56,6 +59,7 @@ void upstream_pools_free(struct upstream_pools *pools)
 {
 	if (!pools)
 		return;
+	upstream_queue_detach(pools);
 	timer_stop(&pools->drained_timer);
 	list_for_each_safe (link, &pools->free_conns) {
 		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
@@ -65,7 +69,9 @@ void upstream_pools_free(struct upstream_pools *pools)
 	for (unsigned int i = 0; i < pools->slot_count; i++)
 		free(pools->slots[i]);
 	free(pools->slots);
-	free(pools->positions);
+	for (unsigned int i = 0; i < pools->local_count; i++)
+		free(pools->locals[i]);
+	free(pools->locals);
 	free(pools);
 }
 
@@ -79,9 +85,11 @@ void upstream_pools_set_generation(struct upstream_pools *pools, uint64_t genera
 {
 	pools->generation = generation;
 	for (unsigned int i = 0; i < pools->slot_count; i++) {
-		if (!pools->slots[i])
+		struct upstream_slot *slot = pools->slots[i];
+
+		if (!slot)
 			continue;
-		list_for_each_safe (link, &pools->slots[i]->idle) {
+		list_for_each_safe (link, &slot->idle) {
 			struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
 
 			if (is_left_behind(pools, conn->endpoint))
@@ -96,9 +104,11 @@ void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *a
 	pools->on_empty = on_empty;
 	pools->on_empty_arg = arg;
 	for (unsigned int i = 0; i < pools->slot_count; i++) {
-		if (!pools->slots[i])
+		struct upstream_slot *slot = pools->slots[i];
+
+		if (!slot)
 			continue;
-		list_for_each_safe (link, &pools->slots[i]->idle)
+		list_for_each_safe (link, &slot->idle)
 			upstream_conn_close(list_entry(link, struct upstream_conn, link));
 	}
 	if (pools->conn_count == 0)
@@ -133,20 +143,32 @@ uint64_t upstream_pools_retries(const struct upstream_pools *pools)
 	return pools->retries;
 }
 
+/*
+ * The struct at `index` of an array that grows as far as it is asked for, made when it is first
+ * needed: NULL then, with room for it. -ENOMEM.
+ */
+static int array_reach(void ***array, unsigned int *count, unsigned int index)
+{
+	unsigned int wanted = MAX(index + 1, *count * 2);
+	void **grown;
+
+	if (LIKELY(index < *count))
+		return 0;
+	grown = realloc(*array, wanted * sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	memset(grown + *count, 0, (wanted - *count) * sizeof(*grown));
+	*array = grown;
+	*count = wanted;
+	return 0;
+}
+
 static struct upstream_slot *slot_get(struct upstream_pools *pools, unsigned int index)
 {
 	struct upstream_slot *slot;
 
-	if (index >= pools->slot_count) {
-		unsigned int count = MAX(index + 1, pools->slot_count * 2);
-		struct upstream_slot **slots = realloc(pools->slots, count * sizeof(*slots));
-
-		if (!slots)
-			return NULL;
-		memset(slots + pools->slot_count, 0, (count - pools->slot_count) * sizeof(*slots));
-		pools->slots = slots;
-		pools->slot_count = count;
-	}
+	if (array_reach(&pools->slots, &pools->slot_count, index) < 0)
+		return NULL;
 	if (!pools->slots[index]) {
 		slot = calloc(1, sizeof(*slot));
 		if (!slot)
@@ -155,6 +177,36 @@ static struct upstream_slot *slot_get(struct upstream_pools *pools, unsigned int
 		pools->slots[index] = slot;
 	}
 	return pools->slots[index];
+}
+
+static struct upstream_local *local_new(struct upstream_pools *pools, unsigned int index)
+{
+	struct upstream_local *local;
+
+	if (array_reach(&pools->locals, &pools->local_count, index) < 0)
+		return NULL;
+	local = calloc(1, sizeof(*local));
+	if (!local)
+		return NULL;
+	local->pools = pools;
+	list_init(&local->idle);
+	upstream_queue_init(local);
+	balance_seat_init(&local->seat, pools->worker_index, clock_mono_ns());
+	return pools->locals[index] = local;
+}
+
+struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
+					    struct upstream_state *state)
+{
+	struct upstream_local *local =
+		state->slot < pools->local_count ? pools->locals[state->slot] : NULL;
+
+	if (UNLIKELY(!local))
+		local = local_new(pools, state->slot);
+	/* A slot may be used again, when nobody waits and nothing is kept any more. */
+	if (local)
+		local->state = state;
+	return local;
 }
 
 struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
@@ -178,10 +230,14 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 
 	if (pools->draining || is_left_behind(pools, conn->endpoint))
 		return false;
+	if (UNLIKELY(atomic_load_explicit(&conn->local->state->waiting, memory_order_relaxed)) &&
+	    upstream_queue_yields(conn->local))
+		return false;
 	slot = slot_get(pools, conn->endpoint->slot);
 	if (!slot || slot->idle_count >= UPSTREAM_IDLE_MAX)
 		return false;
 	list_push_front(&slot->idle, &conn->link);
+	list_push_front(&conn->local->idle, &conn->local_link);
 	slot->idle_count++;
 	count_connections(conn, 0, 1);
 	conn->state = UPSTREAM_CONN_IDLE;
@@ -190,38 +246,19 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 
 void upstream_pools_remove_idle(struct upstream_conn *conn)
 {
+	struct upstream_slot *slot = conn->pools->slots[conn->endpoint->slot];
+
 	list_remove(&conn->link);
-	conn->pools->slots[conn->endpoint->slot]->idle_count--;
+	list_remove(&conn->local_link);
+	slot->idle_count--;
 	count_connections(conn, 0, -1);
 }
 
-const struct endpoint_conf *upstream_pools_pick(struct upstream_pools *pools,
-						const struct upstream_conf *upstream)
-{
-	uint32_t *position;
-
-	if (upstream->index >= pools->position_count) {
-		unsigned int count = MAX(upstream->index + 1, pools->position_count * 2);
-		uint32_t *positions = realloc(pools->positions, count * sizeof(*positions));
-
-		if (!positions)
-			return NULL;
-		/* Workers start at different places, so that the first requests spread too. */
-		for (unsigned int i = pools->position_count; i < count; i++)
-			positions[i] = pools->worker_index;
-		pools->positions = positions;
-		pools->position_count = count;
-	}
-	position = &pools->positions[upstream->index];
-	if (*position >= upstream->schedule_len)
-		*position %= upstream->schedule_len;
-	return &upstream->endpoints[upstream->schedule[(*position)++]];
-}
-
-struct upstream_conn *upstream_conn_get(struct upstream_pools *pools, struct endpoint *endpoint,
+struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct endpoint *endpoint,
 					const struct stream_ops *ops,
 					void (*on_timer)(struct timer *timer))
 {
+	struct upstream_pools *pools = local->pools;
 	struct upstream_conn *conn;
 
 	if (!list_is_empty(&pools->free_conns)) {
@@ -239,8 +276,11 @@ struct upstream_conn *upstream_conn_get(struct upstream_pools *pools, struct end
 	stream_init(&conn->stream, ops);
 	timer_init(&conn->timer, on_timer);
 	list_init(&conn->link);
+	list_init(&conn->local_link);
 	send_queue_init(&conn->queue, pools->segments);
 	conn->pools = pools;
+	conn->local = local;
+	conn->has_place = true;
 	conn->call = NULL;
 	conn->endpoint = endpoint;
 	registry_ref(&endpoint->entry);
@@ -257,13 +297,16 @@ struct upstream_conn *upstream_conn_get(struct upstream_pools *pools, struct end
 void upstream_conn_put(struct upstream_conn *conn)
 {
 	struct upstream_pools *pools = conn->pools;
+	struct upstream_local *local = conn->local;
+	struct endpoint *endpoint = conn->endpoint; /* also keeps the upstream */
+	bool has_place = conn->has_place;
 
 	timer_stop(&conn->timer);
 	send_queue_clear(&conn->queue);
 	http1_body_done(&conn->body);
 	splice_pipe_unref(TAKE_PTR(conn->pipe));
 	count_connections(conn, -1, 0);
-	endpoint_unref(TAKE_PTR(conn->endpoint));
+	conn->endpoint = NULL;
 	pools->conn_count--;
 	buf_reset(&conn->request);
 	buf_reset(&conn->tail);
@@ -276,6 +319,10 @@ void upstream_conn_put(struct upstream_conn *conn)
 	} else {
 		conn_free(conn);
 	}
+	/* Last: owners of waiting calls may do anything in their events. */
+	if (has_place)
+		upstream_place_free(local);
+	endpoint_unref(endpoint);
 	if (pools->draining && pools->conn_count == 0)
 		timer_start(pools->loop, &pools->drained_timer, 0);
 }

@@ -333,11 +333,15 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 		  "} ]\n"
 		  "    balance: round-robin\n"
 		  "    protocol: http\n"
-		  "    timeouts: { connect: 100ms, response: 2s, idle: 3s }\n");
+		  "    timeouts: { connect: 100ms, response: 2s, idle: 3s, pending: 4s }\n"
+		  "    limits: { connections: 1024, pending: 7 }\n"
+		  "    retry: { on: [ reset, 502, 503, 504 ], attempts: 2, per_try: 500ms, "
+		  "budget: 12.5% }\n"
+		  "    ejection: { consecutive_failures: 3, base: 10s, max: 30% }\n"
+		  "    slow_start: 30s\n");
 	assert_int_equal(loaded.snapshot->upstream_count, 2);
 	upstream = &loaded.snapshot->upstreams[0];
 	assert_str(upstream->name, "one");
-	assert_int_equal(upstream->index, 0);
 	assert_int_equal(upstream->endpoint_count, 1);
 	assert_int_equal(upstream->endpoints[0].addr.any.sa_family, AF_UNIX);
 	assert_str(upstream->endpoints[0].address, "unix:/run/x.sock");
@@ -345,9 +349,20 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->connect_timeout_ms, 1000);
 	assert_int_equal(upstream->response_timeout_ms, 30000);
 	assert_int_equal(upstream->idle_timeout_ms, 60000);
+	assert_int_equal(upstream->pending_timeout_ms, 1000);
+	assert_int_equal(upstream->limits.connections, 0);
+	assert_int_equal(upstream->limits.pending, 256);
+	assert_int_equal(upstream->retry.on, UPSTREAM_RETRY_CONNECT);
+	assert_int_equal(upstream->retry.attempts, 3);
+	assert_int_equal(upstream->retry.per_try_ms, 0);
+	assert_int_equal(upstream->retry.budget, 2000);
+	assert_int_equal(upstream->ejection.consecutive_failures, 5);
+	assert_int_equal(upstream->ejection.base_ms, 30000);
+	assert_int_equal(upstream->ejection.max_share, 5000);
+	assert_int_equal(upstream->slow_start_ms, 0);
+	assert_int_equal(upstream->hash_on.kind, UPSTREAM_HASH_NONE);
 
 	upstream = &loaded.snapshot->upstreams[1];
-	assert_int_equal(upstream->index, 1);
 	assert_int_equal(upstream->line, 4);
 	assert_int_equal(upstream->column, 5);
 	assert_int_equal(upstream->endpoint_count, 2);
@@ -358,9 +373,60 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->connect_timeout_ms, 100);
 	assert_int_equal(upstream->response_timeout_ms, 2000);
 	assert_int_equal(upstream->idle_timeout_ms, 3000);
+	assert_int_equal(upstream->pending_timeout_ms, 4000);
+	assert_int_equal(upstream->limits.connections, 1024);
+	assert_int_equal(upstream->limits.pending, 7);
+	assert_int_equal(upstream->retry.on, UPSTREAM_RETRY_RESET | UPSTREAM_RETRY_502 |
+						     UPSTREAM_RETRY_503 | UPSTREAM_RETRY_504);
+	assert_int_equal(upstream->retry.attempts, 2);
+	assert_int_equal(upstream->retry.per_try_ms, 500);
+	assert_int_equal(upstream->retry.budget, 1250);
+	assert_int_equal(upstream->ejection.consecutive_failures, 3);
+	assert_int_equal(upstream->ejection.base_ms, 10000);
+	assert_int_equal(upstream->ejection.max_share, 3000);
+	assert_int_equal(upstream->slow_start_ms, 30000);
 	assert_int_equal(upstream->schedule_len, 4);
 	assert_null(upstream->endpoints[0].endpoint);
 	loaded_done(&loaded);
+}
+
+static void test_every_balance_and_hash_is_read(void **state)
+{
+	static const struct {
+		const char *text;
+		enum upstream_balance balance;
+		enum upstream_hash_kind kind;
+		const char *name;
+	} rows[] = {
+		{"balance: least-requests", UPSTREAM_LEAST_REQUESTS, UPSTREAM_HASH_NONE, NULL},
+		{"balance: random-two", UPSTREAM_RANDOM_TWO, UPSTREAM_HASH_NONE, NULL},
+		{"balance: maglev, hash_on: source", UPSTREAM_MAGLEV, UPSTREAM_HASH_SOURCE, NULL},
+		{"balance: maglev, hash_on: path", UPSTREAM_MAGLEV, UPSTREAM_HASH_PATH, NULL},
+		{"balance: maglev, hash_on: { header: X-User }", UPSTREAM_MAGLEV,
+		 UPSTREAM_HASH_HEADER, "X-User"},
+		{"balance: maglev, hash_on: { cookie: sid }", UPSTREAM_MAGLEV, UPSTREAM_HASH_COOKIE,
+		 "sid"},
+		{"balance: maglev, hash_on: { query: \"u ser\" }", UPSTREAM_MAGLEV,
+		 UPSTREAM_HASH_QUERY, "u ser"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		const struct upstream_conf *upstream;
+		struct loaded loaded;
+		char text[256];
+
+		(void)snprintf(text, sizeof(text),
+			       CONFIG_HEAD
+			       "upstreams: [ { name: a, endpoints: [ 10.0.0.1:80 ], %s } ]\n",
+			       rows[i].text);
+		load_good(&loaded, text);
+		upstream = &loaded.snapshot->upstreams[0];
+		assert_row(rows[i].text, upstream->balance == (int)rows[i].balance);
+		assert_row(rows[i].text, upstream->hash_on.kind == rows[i].kind);
+		if (rows[i].name)
+			assert_str(upstream->hash_on.name, rows[i].name);
+		loaded_done(&loaded);
+	}
 }
 
 static void test_every_key_of_a_route_is_read(void **state)
@@ -544,7 +610,7 @@ static void test_runtime_objects_survive_a_reload(void **state)
 	loaded_done(&first);
 	assert_int_equal(registry_sweep(registry), 0);
 	loaded_done(&second);
-	assert_int_equal(registry_sweep(registry), 3);
+	assert_int_equal(registry_sweep(registry), 4); /* upstream, two endpoints, route */
 	registry_free(registry);
 }
 
@@ -631,6 +697,7 @@ int main(void)
 		cmocka_unit_test(test_listener_addresses_parse_and_format),
 		cmocka_unit_test(test_listener_addresses_with_stray_brackets_are_refused),
 		in_dir(test_every_key_of_an_upstream_is_read),
+		in_dir(test_every_balance_and_hash_is_read),
 		in_dir(test_every_key_of_a_route_is_read),
 		in_dir(test_redirect_and_respond_have_defaults),
 		in_dir(test_listeners_serve_the_routes_that_name_them_or_none),

@@ -285,21 +285,71 @@ static void test_upstream_errors(void **state)
 		 "sluice.yaml:11:9: upstream 'a': endpoint: 'unix:' needs a path after it\n"
 		 "sluice.yaml:13:9: upstream 'a': endpoint '10.0.0.3:80' is given twice; use "
 		 "'weight' to send it more\n"},
-		{CONFIG_HEAD
-		 "upstreams:\n  - name: a\n    dns: x:80\n    balance: maglev\n"
-		 "    protocol: http2\n    health_check: {}\n    retry: {}\n    tls: {}\n",
+		{CONFIG_HEAD "upstreams:\n  - name: a\n    dns: x:80\n    balance: ewma\n"
+			     "    protocol: http2\n    health_check: {}\n    tls: {}\n",
 		 "sluice.yaml:4:5: upstream 'a': 'dns' is not supported yet\n"
-		 "sluice.yaml:5:14: upstream 'a': balance: 'maglev' is not supported yet\n"
+		 "sluice.yaml:5:14: upstream 'a': balance: 'ewma' is not supported yet\n"
 		 "sluice.yaml:6:15: upstream 'a': protocol: 'http2' is not supported yet\n"
 		 "sluice.yaml:7:5: upstream 'a': 'health_check' is not supported yet\n"
-		 "sluice.yaml:8:5: upstream 'a': 'retry' is not supported yet\n"
-		 "sluice.yaml:9:5: upstream 'a': 'tls' is not supported yet\n"},
+		 "sluice.yaml:8:5: upstream 'a': 'tls' is not supported yet\n"},
 		{CONFIG_HEAD
 		 "upstreams:\n  - { name: a, endpoints: [ 10.0.0.1:80 ], timeouts: { connect: "
 		 "0s, reponse: 1s } }\n",
 		 "sluice.yaml:3:65: upstream 'a': timeouts: connect: must be 1ms to 1d, got '0s'\n"
 		 "sluice.yaml:3:69: upstream 'a': timeouts: unknown key 'reponse'; did you mean "
 		 "'response'?\n"},
+	};
+
+	check_rows(rows, ARRAY_SIZE(rows));
+}
+
+#define ONE_UPSTREAM CONFIG_HEAD "upstreams:\n  - name: a\n    endpoints: [ 10.0.0.1:80 ]\n"
+
+static void test_upstream_policy_errors(void **state)
+{
+	static const struct bad_row rows[] = {
+		{ONE_UPSTREAM "    balance: maglev\n",
+		 "sluice.yaml:5:14: upstream 'a': balance: maglev needs 'hash_on', which says what "
+		 "keeps a client with its endpoint\n"},
+		{ONE_UPSTREAM "    hash_on: source\n",
+		 "sluice.yaml:5:5: upstream 'a': 'hash_on' has a meaning with 'balance: maglev' "
+		 "only\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: path\n    slow_start: 1s\n",
+		 "sluice.yaml:7:5: upstream 'a': 'slow_start' has no meaning with 'balance: "
+		 "maglev': keys have their endpoint at once\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: user\n",
+		 "sluice.yaml:6:14: upstream 'a': hash_on: expected source, path, { header: NAME "
+		 "}, { cookie: NAME } or { query: NAME }, got 'user'\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: { header: a, cookie: b }\n",
+		 "sluice.yaml:6:14: upstream 'a': hash_on: expected source, path, { header: NAME "
+		 "}, { cookie: NAME } or { query: NAME }, got a mapping\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: { source: true }\n",
+		 "sluice.yaml:6:14: upstream 'a': hash_on: expected source, path, { header: NAME "
+		 "}, { cookie: NAME } or { query: NAME }, got a mapping\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: { header: \"a b\" }\n",
+		 "sluice.yaml:6:24: upstream 'a': hash_on: header: expected a name, got 'a b'\n"},
+		{ONE_UPSTREAM "    balance: maglev\n    hash_on: { query: [] }\n",
+		 "sluice.yaml:6:23: upstream 'a': hash_on: query: expected a name, got a list\n"},
+		{ONE_UPSTREAM "    retry: { on: [ conect, 500 ], attempts: 11, budget: 20 }\n",
+		 "sluice.yaml:5:20: upstream 'a': retry: on: expected one of connect, reset, 502, "
+		 "503, 504, got 'conect'; did you mean 'connect'?\n"
+		 "sluice.yaml:5:28: upstream 'a': retry: on: expected one of connect, reset, 502, "
+		 "503, 504, got '500'; did you mean '502'?\n"
+		 "sluice.yaml:5:45: upstream 'a': retry: attempts: must be 1 to 10, got '11'\n"
+		 "sluice.yaml:5:57: upstream 'a': retry: budget: expected a percentage such as 20% "
+		 "or 0.5%, got '20'\n"},
+		{ONE_UPSTREAM "    retry: { on: {} }\n",
+		 "sluice.yaml:5:18: upstream 'a': retry: on: expected a list, got a mapping\n"},
+		{ONE_UPSTREAM "    ejection: { base: 0s, max: 0%, failures: 1 }\n",
+		 "sluice.yaml:5:23: upstream 'a': ejection: base: must be 1ms to 1d, got '0s'\n"
+		 "sluice.yaml:5:32: upstream 'a': ejection: max: must be 1% to 100%, got '0%'\n"
+		 "sluice.yaml:5:36: upstream 'a': ejection: unknown key 'failures'; did you mean "
+		 "'consecutive_failures'?\n"},
+		{ONE_UPSTREAM "    limits: { connections: 1000001, pending: many }\n",
+		 "sluice.yaml:5:28: upstream 'a': limits: connections: must be 0 to 1000000, got "
+		 "'1000001'\n"
+		 "sluice.yaml:5:46: upstream 'a': limits: pending: expected a whole number, got "
+		 "'many'\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));
@@ -644,6 +694,7 @@ int main(void)
 		in_dir(test_dataplane_errors),
 		in_dir(test_listener_errors),
 		in_dir(test_upstream_errors),
+		in_dir(test_upstream_policy_errors),
 		in_dir(test_route_reference_errors),
 		in_dir(test_route_match_errors),
 		in_dir(test_route_action_errors),

@@ -303,6 +303,7 @@ static void test_routes_show_match_and_action(void **state)
 	json_decref(document);
 
 	document = ask(&daemon, "GET", "/v1/upstreams", NULL, &status, NULL);
+	assert_string_equal(text(at(document, "upstreams", 0), "balance"), "round-robin");
 	route = at(at(document, "upstreams", 0), "endpoints", 0);
 	assert_string_equal(text(route, "address"), "10.0.0.1:8080");
 	assert_int_equal(json_integer_value(json_object_get(route, "weight")), 3);
