@@ -89,6 +89,12 @@ static bool client_reads(struct downstream *conn, uint64_t now_ms)
 	pace_earn(&conn->response_pace, progress.acked_bytes - conn->acked_bytes,
 		  conn->min_body_rate, conn->idle_timeout_ms);
 	conn->acked_bytes = progress.acked_bytes;
+	/* Who has all there is owes nothing. */
+	if (!progress.pending)
+		conn->response_pace.credit_us = MAX(
+			conn->response_pace.credit_us,
+			(int64_t)pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms) *
+				1000);
 	return !pace_is_spent(&conn->response_pace);
 }
 

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "io/loop.h"
 #include "io/recv_pool.h"
 #include "io/splice_pipe.h"
@@ -70,7 +71,7 @@ struct engine_ops {
 	bool connects; /* makes TCP connections itself; else connect(2) on a non-blocking socket */
 	int (*open)(struct loop *loop, const struct loop_config *config, struct error *err);
 	void (*close)(struct loop *loop);
-	/* Hands over what was prepared, waits (-1: for ever) and takes in what happened. */
+	/* Hands over what was prepared, waits (-1: for ever), takes the time and what happened. */
 	int (*wait)(struct loop *loop, int64_t timeout_ms);
 	/* The stream has its descriptor. */
 	int (*stream_open)(struct stream *stream);
@@ -109,6 +110,13 @@ struct loop {
 };
 
 DEFINE_FREEP(struct loop, loop_free)
+
+/* The turn's time. For wait(), between waiting and the first callback that could ask for it. */
+static inline void loop_read_clock(struct loop *loop)
+{
+	loop->now_ns = clock_mono_ns();
+	loop->now_ms = loop->now_ns / 1000000;
+}
 
 /* Asks for a look at the object in this turn or, from outside a turn, in the next. */
 static inline void stream_queue_work(struct stream *stream)

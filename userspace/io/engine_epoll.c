@@ -113,9 +113,11 @@ static int epoll_loop_wait(struct loop *loop, int64_t timeout_ms)
 	struct epoll_loop *epoll = epoll_of(loop);
 	int count = epoll_wait(epoll->epoll_fd, epoll->events, EVENTS_MAX,
 			       (int)MIN(timeout_ms, (int64_t)INT32_MAX));
+	int result = count < 0 ? -errno : 0;
 
-	if (count < 0)
-		return errno == EINTR ? 0 : -errno;
+	loop_read_clock(loop);
+	if (result < 0)
+		return result == -EINTR ? 0 : result;
 	for (int i = 0; i < count; i++)
 		note(loop, &epoll->events[i]);
 	loop->stats.completions += (uint64_t)count;

@@ -395,6 +395,7 @@ static int uring_wait(struct loop *loop, int64_t timeout_ms)
 
 	(void)recv_pool_refill_ring(loop->pool);
 	result = enter(uring, arm_wake(uring) ? timeout_ms : 0);
+	loop_read_clock(loop);
 	/* -EBUSY: completions have overflown, taking some makes room. */
 	if (result < 0 && result != -ETIME && result != -EINTR && result != -EAGAIN &&
 	    result != -EBUSY)

@@ -49,12 +49,6 @@ static int choose_engine(enum io_engine wanted, const struct engine_ops **ret_en
 	return wanted == IO_ENGINE_AUTO ? 0 : error_set(err, reason.code, "%s", reason.text);
 }
 
-static void loop_read_clock(struct loop *loop)
-{
-	loop->now_ns = clock_mono_ns();
-	loop->now_ms = loop->now_ns / 1000000;
-}
-
 int loop_new(const struct loop_config *config, struct loop **ret_loop, struct error *err)
 {
 	_cleanup_(loop_freep)
@@ -340,7 +334,6 @@ static int turn(struct loop *loop, int timeout_ms)
 	if (result < 0)
 		return result;
 	loop->stats.turns++;
-	loop_read_clock(loop);
 	do_work(loop);
 	timer_wheel_advance(&loop->wheel, loop->now_ms);
 	run_tasks(loop);
