@@ -17,7 +17,7 @@ SHORT_PORT = 8081  # timeouts that a test can wait for
 SMALL_PORT = 8082  # limits that a test can reach
 SMALL_BODY = 64 * 1024
 PACED_PORT = 8083  # a body rate that a test can miss
-PACED_IDLE_S = 2.0  # the credit that a client begins with there, and its most
+PACED_IDLE_S = 1.5  # the credit that a client begins with there, and its most
 PACED_RATE = 10 * 1024
 HASHING = [(BACKEND[1], 9200), (BACKEND[1], 9201)]
 NGINX = (BACKEND[2], 8080)
@@ -40,7 +40,7 @@ listeners:
     address: [ "{SLUICE}:{PACED_PORT}" ]
     protocol: http
     limits: {{ body_bytes: 512MiB }}
-    timeouts: {{ idle: 2s, min_body_rate: 10KiB/s }}
+    timeouts: {{ idle: 1500ms, min_body_rate: 10KiB/s }}
 """
 
 
