@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "config/config.h"
+#include "http/split.h"
 
 #define FUZZ_PATH "/nonexistent/fuzz.yaml" /* so that relative files are not found */
 
@@ -28,6 +29,16 @@ static struct snapshot *load(struct str text)
 	return snapshot;
 }
 
+static void check_split(const struct split *split)
+{
+	check(split->count && split->weight_sum);
+	for (unsigned int i = 0; i < split->count; i++)
+		check(split->variants[i].upstream != NULL);
+	check(split_by_weight(split, 0) < split->count);
+	check(split->variants[split_by_weight(split, UINT64_MAX)].weight);
+	check(split->variants[split_by_value(split, STR("x"))].weight);
+}
+
 static void check_snapshot(const struct snapshot *snapshot)
 {
 	for (unsigned int i = 0; i < snapshot->listener_count; i++)
@@ -38,7 +49,12 @@ static void check_snapshot(const struct snapshot *snapshot)
 		const struct route *route = &snapshot->routes[i];
 
 		check(route->path.len && route->path.ptr[0] == '/');
-		check(route->action != ROUTE_PROXY || route->proxy.upstream);
+		check(route->action != ROUTE_PROXY ||
+		      !route->proxy.upstream != !route->proxy.split);
+		if (route->proxy.split)
+			check_split(route->proxy.split);
+		for (unsigned int j = 0; j < route->policy_count; j++)
+			check(route->policies[j]->type && route->policies[j]->conf);
 	}
 }
 

@@ -67,6 +67,23 @@ def test_event_watch_follows_a_restart(sluice, topology):
     assert watching.returncode == 0
 
 
+def test_connections_that_cannot_be_accepted_are_an_event(sluice, topology):
+    sluice.descriptors = 100
+    sluice.configure(CONFIG, workers=1)
+    sluice.start()
+    wires = [Wire(topology.connect("client", SLUICE, 80)) for _ in range(100)]
+    try:
+        assert sluice.log.wait_for("accept: Too many open files")
+    finally:
+        for wire in wires:
+            wire.close()
+    with Wire(topology.connect("client", SLUICE, 80)) as wire:  # and it goes on
+        assert wire.ask(host="any.test").body == b"hello"
+    seen = [event for event in events(sluice) if event["kind"] == "listener_error"]
+    assert seen and seen[0]["level"] == "warning"
+    assert seen[0]["text"] == "worker 0: accept: Too many open files"
+
+
 def test_stats_count_what_passed(sluice, topology):
     sluice.configure(CONFIG)
     sluice.start()

@@ -5,9 +5,11 @@ import pytest
 
 from lib.backend import RawBackend, answer_each
 from lib.daemon import Sluice
-from lib.netns import BACKEND, SLUICE
+from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.wire import Wire, response
 
+TRUSTED = CLIENT[1]
+TRUST = f"  trusted_proxies: [ {TRUSTED} ]\n"
 PORTS = {"blue": 9320, "green": 9321, "down": 9322}
 
 HEAD = f"""
@@ -34,6 +36,11 @@ ROUTES = """routes:
     proxy:
       split: [ {{ upstream: blue, weight: {blue} }}, {{ upstream: green, weight: {green} }} ]
       sticky: {{ header: X-User }}
+  - name: source
+    match: {{ hosts: [ source.test ] }}
+    proxy:
+      split: [ {{ upstream: blue, weight: {blue} }}, {{ upstream: green, weight: {green} }} ]
+      sticky: {{ source: on }}
   - name: broken
     match: {{ hosts: [ broken.test ] }}
     proxy:
@@ -49,7 +56,7 @@ def config(blue=50, green=50):
 def splitting(topology, workdir, engine):
     sluice = Sluice(topology, workdir, engine)
     try:
-        sluice.configure(config())
+        sluice.write(sluice.preamble() + TRUST + config())
         yield sluice.start()
         sluice.stop()
     finally:
@@ -61,7 +68,7 @@ def weights(splitting):
     """Changes the weights by a reload; they are even again afterwards."""
 
     def change(blue, green):
-        splitting.configure(config(blue, green))
+        splitting.write(splitting.preamble() + TRUST + config(blue, green))
         splitting.reload()
 
     yield change
@@ -171,6 +178,31 @@ def test_users_stay_by_their_header_and_few_move_when_weights_change(wire, weigh
     moved = {user for user in before if before[user] != after[user]}
     assert all(after[user] == b"blue" for user in moved)
     assert 0 < len(moved) < 110
+
+
+@pytest.fixture
+def trusted(topology, splitting):
+    with Wire(topology.connect("client", SLUICE, 80, source=TRUSTED)) as wire:
+        yield wire
+
+
+def test_cookie_is_secure_where_the_client_came_by_https(wire, trusted):
+    https = ["X-Forwarded-Proto: https"]
+    assert trusted.ask(fields=https, host="cookie.test").get("set-cookie").endswith("; Secure")
+    assert "Secure" not in trusted.ask(host="cookie.test").get("set-cookie")
+    # 19: of a stranger nothing is believed
+    assert "Secure" not in wire.ask(fields=https, host="cookie.test").get("set-cookie")
+
+
+def test_source_is_the_client_that_a_trusted_proxy_names(wire, trusted):
+    def ask(wire, address):
+        return wire.ask(fields=[f"X-Forwarded-For: {address}"], host="source.test").body
+
+    seen = {address: ask(trusted, address) for address in
+            (f"198.51.100.{last}" for last in range(1, 60))}
+    assert set(seen.values()) == {b"blue", b"green"}
+    assert all(ask(trusted, address) == body for address, body in seen.items())
+    assert len({ask(wire, address) for address in seen}) == 1
 
 
 def test_request_of_a_failing_variant_is_not_given_to_another(wire):

@@ -1,5 +1,7 @@
 #include "http/policy.h"
 
+#include <assert.h>
+
 #include "http/exchange.h"
 
 static const struct policy *policy_at_work(const struct exchange *exchange)
@@ -44,6 +46,7 @@ bool policy_chain_run(struct exchange *exchange)
 			exchange->policy_state = NULL;
 			return false;
 		case POLICY_WAITS:
+			assert(policy->type->abandon);
 			exchange->action = &waiting_action;
 			return false;
 		}

@@ -234,8 +234,12 @@ static void add_cookie(struct exchange *exchange, const struct split_variant *va
 {
 	if (exchange->added_count == EXCHANGE_ADDED_MAX)
 		return;
-	exchange->added[exchange->added_count++] =
-		(struct http_field){STR("Set-Cookie"), variant->set_cookie, HTTP_FIELD_SET_COOKIE};
+	exchange->added[exchange->added_count++] = (struct http_field){
+		STR("Set-Cookie"),
+		str_eq(exchange->public_scheme, STR("https")) ? variant->set_cookie_secure
+							      : variant->set_cookie,
+		HTTP_FIELD_SET_COOKIE,
+	};
 }
 
 const struct upstream_conf *split_choose(struct exchange *exchange)
