@@ -131,9 +131,10 @@ def run(place, options):
         except BadLoad as error:
             problems.append(f"{name}: {error}")
             continue
-        lines += report.lines_of(name, samples)
         # Who keeps files open does something else: in the table, not in the ratio.
-        samples.pop(NginxCached.name)
+        cached = samples.pop(NginxCached.name)
+        lines += [*report.lines_of(name, samples),
+                  *report.lines_of(name, {NginxCached.name: cached}, NginxCached.name)]
         rows += report.rows_of(name, samples)
     for program in programs:
         program.dispose()

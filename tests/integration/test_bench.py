@@ -63,6 +63,20 @@ def test_the_load_generator_fails_for_each_wrong_answer(reply, error):
     assert (wrong, code) == ({error} if error else set(), 1 if error else 0)
 
 
+def test_the_bench_of_files_writes_every_figure_for_every_case(tmp_path):
+    output = tmp_path / "files.json"
+    done = subprocess.run(
+        [sys.executable, "-B", BENCHES / "bench_files.py", "--quick", "--nice", "0", "--output",
+         output], capture_output=True, text=True, timeout=120, check=False,
+        preexec_fn=die_with_parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not SANITIZER_REPORT.search(done.stderr), done.stderr
+    found = json.loads(output.read_text())
+    assert found["machine"] and not found["problems"]
+    assert {row["name"] for row in found["rows"]} == {f"{case} {figure}" for case in ("4k", "4m")
+                                                      for figure in FIGURES}
+
+
 def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
     output = tmp_path / "http.json"
     done = subprocess.run(

@@ -21,6 +21,9 @@ static const struct {
 	{ROUTE_PATH_EXACT, "/robots.txt", "/robots.txt", "robots.txt"},
 	{ROUTE_PATH_EXACT, "/a/b/robots.txt", "/a/b/robots.txt", "robots.txt"},
 	{ROUTE_PATH_EXACT, "/a/", "/a/", ""},
+	{ROUTE_PATH_TEMPLATE, "/{a}/x", "/a/x", "a/x"},
+	{ROUTE_PATH_REGEX, "^/x", "/xy/z", "xy/z"},
+	{ROUTE_PATH_REGEX, "^/", "//host/z", "/host/z"},
 };
 
 static void test_h22_what_the_match_named_is_taken_off_the_path(void **state)
