@@ -28,7 +28,7 @@
 #include "io/recv_buf.h"
 
 #define STREAM_IOV_MAX	    16
-#define STREAM_FILE_AT_ONCE (512u * 1024) /* of a file, per stream and turn */
+#define STREAM_FILE_AT_ONCE (1024u * 1024) /* of a file, per stream and turn */
 
 struct splice_pipe;
 struct stream;
