@@ -433,6 +433,9 @@ int output_print(struct cli *cli, json_t *doc, const struct output_view *view)
 			return p_out_of_memory(cli);
 		if (print_section(&cli->out, value, section))
 			return p_out_of_memory(cli);
+		/* A record whose values are all absent leaves no empty line, either. */
+		if (cli->out.len == before + (before > 0))
+			cli->out.len = before;
 	}
 	return 0;
 }

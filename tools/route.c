@@ -2,6 +2,7 @@
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
+#include "tools/route.h"
 
 static int cell_hosts(const json_t *row, struct buf *out)
 {
@@ -11,7 +12,7 @@ static int cell_hosts(const json_t *row, struct buf *out)
 	return error || out->len > before ? error : buf_append(out, STR("any"));
 }
 
-static int cell_methods(const json_t *row, struct buf *out)
+int route_cell_methods(const json_t *row, struct buf *out)
 {
 	size_t before = out->len;
 	int error = output_member(out, row, "methods", OUTPUT_TEXT, "", "");
@@ -19,7 +20,42 @@ static int cell_methods(const json_t *row, struct buf *out)
 	return error || out->len > before ? error : buf_append(out, STR("any"));
 }
 
-static int cell_path(const json_t *row, struct buf *out)
+/* "x-canary = yes, x-debug present" */
+static int append_conditions(const json_t *list, struct buf *out)
+{
+	size_t index;
+	json_t *condition;
+	int error = 0;
+
+	json_array_foreach((json_t *)list, index, condition)
+	{
+		const json_t *present = json_object_get(condition, "present");
+
+		error = output_member(out, condition, "name", OUTPUT_TEXT, index ? ", " : "", "");
+		if (!error)
+			error = output_member(out, condition, "value", OUTPUT_TEXT, " = ", "");
+		if (!error)
+			error = output_member(out, condition, "regex", OUTPUT_TEXT, " ~ ", "");
+		if (!error && json_is_boolean(present))
+			error = buf_append(out, json_is_true(present) ? STR(" present")
+								      : STR(" absent"));
+		if (error)
+			break;
+	}
+	return error;
+}
+
+static int cell_headers(const json_t *row, struct buf *out)
+{
+	return append_conditions(json_object_get(row, "headers"), out);
+}
+
+static int cell_query(const json_t *row, struct buf *out)
+{
+	return append_conditions(json_object_get(row, "query"), out);
+}
+
+int route_cell_path(const json_t *row, struct buf *out)
 {
 	int error = output_member(out, row, "path.kind", OUTPUT_TEXT, "", " ");
 
@@ -67,7 +103,7 @@ static int cell_variants(const json_t *row, struct buf *out)
 	return error;
 }
 
-static int cell_action(const json_t *row, struct buf *out)
+int route_cell_action(const json_t *row, struct buf *out)
 {
 	static const struct {
 		const char *path, *before;
@@ -92,9 +128,9 @@ static int cell_action(const json_t *row, struct buf *out)
 static const struct output_column list_columns[] = {
 	{"ROUTE", "name", OUTPUT_TEXT, NULL},
 	{"HOSTS", NULL, OUTPUT_CELL, cell_hosts},
-	{"PATH", NULL, OUTPUT_CELL, cell_path},
-	{"METHODS", NULL, OUTPUT_CELL, cell_methods},
-	{"ACTION", NULL, OUTPUT_CELL, cell_action},
+	{"PATH", NULL, OUTPUT_CELL, route_cell_path},
+	{"METHODS", NULL, OUTPUT_CELL, route_cell_methods},
+	{"ACTION", NULL, OUTPUT_CELL, route_cell_action},
 	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
 	{"2XX", "responses.2xx", OUTPUT_COUNT, NULL},
 	{"3XX", "responses.3xx", OUTPUT_COUNT, NULL},
@@ -108,11 +144,13 @@ static const struct output_column list_columns[] = {
 static const struct output_column one_columns[] = {
 	{"route", "name", OUTPUT_TEXT, NULL},
 	{"hosts", NULL, OUTPUT_CELL, cell_hosts},
-	{"path", NULL, OUTPUT_CELL, cell_path},
-	{"methods", NULL, OUTPUT_CELL, cell_methods},
+	{"path", NULL, OUTPUT_CELL, route_cell_path},
+	{"methods", NULL, OUTPUT_CELL, route_cell_methods},
+	{"headers", NULL, OUTPUT_CELL, cell_headers},
+	{"query", NULL, OUTPUT_CELL, cell_query},
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
 	{"policies", "policies", OUTPUT_TEXT, NULL},
-	{"action", NULL, OUTPUT_CELL, cell_action},
+	{"action", NULL, OUTPUT_CELL, route_cell_action},
 	{"variants", NULL, OUTPUT_CELL, cell_variants},
 	{"sticky by", "sticky", OUTPUT_TEXT, NULL},
 	{"requests", "requests", OUTPUT_COUNT, NULL},
@@ -161,8 +199,10 @@ static const char *const show_keys[] = {"name", NULL};
 const struct object object_route = {
 	.name = "route",
 	.help = "Usage: sluice [OPTIONS] route [show] [name NAME]\n"
+		"       sluice [OPTIONS] route explain METHOD URL [header NAME VALUE]... [listener "
+		"NAME]\n"
 		"       sluice [OPTIONS] route help\n"
 		"\n" HELP_OPTIONS,
-	.commands = {{"show", show}, {"list", show}, {NULL, NULL}},
+	.commands = {{"show", show}, {"list", show}, {"explain", route_explain}, {NULL, NULL}},
 	.show_keys = show_keys,
 };

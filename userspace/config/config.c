@@ -150,14 +150,6 @@ static void read_sections(struct loading *loading)
 
 /* ---- routers ---- */
 
-static bool serves(const struct route *route, const struct listener_conf *listener)
-{
-	for (unsigned int i = 0; i < route->listener_count; i++)
-		if (str_eq(route->listeners[i], listener->name))
-			return true;
-	return !route->listener_count;
-}
-
 /* A pair is told once, however many listeners and hosts it meets at. */
 static void report_conflicts(const struct loading *loading, const struct router_conflict *conflicts,
 			     unsigned int count, bool *reported)
@@ -184,7 +176,7 @@ static void build_router(const struct loading *loading, struct listener_conf *li
 	unsigned int count = 0, conflict_count;
 
 	for (unsigned int i = 0; i < snapshot->route_count; i++)
-		if (snapshot->routes[i].path.ptr && serves(&snapshot->routes[i], listener))
+		if (snapshot->routes[i].path.ptr && route_is_served(&snapshot->routes[i], listener->name))
 			routes[count++] = &snapshot->routes[i];
 	listener->router = router_build(&snapshot->arena, routes, count, conflicts,
 					ARRAY_SIZE(conflicts), &conflict_count);

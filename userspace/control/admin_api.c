@@ -21,6 +21,7 @@ static const struct endpoint_entry {
 	 "GET, POST, DELETE",
 	 {{"GET", admin_get_allow}, {"POST", admin_post_allow}, {"DELETE", admin_delete_allow}}},
 	{"/v1/routes", "GET", {{"GET", admin_get_routes}}},
+	{"/v1/routes/explain", "POST", {{"POST", admin_post_explain}}},
 	{"/v1/upstreams", "GET", {{"GET", admin_get_upstreams}}},
 	{"/v1/events", "GET", {{"GET", admin_get_events}}},
 	{"/v1/config", "GET", {{"GET", admin_get_config}}},

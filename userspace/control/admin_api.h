@@ -2,8 +2,8 @@
  * admin_api: requests and answers of the admin API, apart from sockets.
  *
  * A handler gets a whole request and fills the response: one JSON document. Handlers are in
- * admin_status.c, admin_access.c, admin_http.c, admin_events.c and admin_config.c; the table is in
- * admin_api.c. Thread rule: the control thread.
+ * admin_status.c, admin_access.c, admin_http.c, admin_explain.c, admin_events.c and admin_config.c;
+ * the table is in admin_api.c. Thread rule: the control thread.
  */
 #ifndef SLUICE_CONTROL_ADMIN_API_H
 #define SLUICE_CONTROL_ADMIN_API_H
@@ -30,6 +30,11 @@ int admin_query_get(struct str query, const char *name, char *buf, size_t buf_le
 int admin_read_strings(const struct admin_request *request, struct admin_response *response,
 		       const char *const *names, unsigned int count, const char **ret_values,
 		       json_t **ret_object);
+/* Parts of a route, into an open object. */
+void admin_json_methods(struct json_writer *json, const char *key, uint32_t methods,
+			const struct str *others, unsigned int other_count);
+void admin_json_path(struct json_writer *json, const struct route *route);
+void admin_json_action(struct json_writer *json, const struct route *route);
 /* "2026-01-31T12:00:00Z", UTC, or null for 0. */
 void admin_json_time(struct json_writer *json, const char *key, uint64_t wall_ms);
 
@@ -38,7 +43,7 @@ typedef void admin_handler(struct daemon *daemon, const struct admin_request *re
 admin_handler admin_get_version, admin_get_status, admin_get_counters;
 admin_handler admin_get_deny, admin_post_deny, admin_delete_deny;
 admin_handler admin_get_allow, admin_post_allow, admin_delete_allow;
-admin_handler admin_get_routes, admin_get_upstreams;
+admin_handler admin_get_routes, admin_post_explain, admin_get_upstreams;
 admin_handler admin_get_events;
 admin_handler admin_get_config, admin_post_reload, admin_post_check;
 

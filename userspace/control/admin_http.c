@@ -13,7 +13,8 @@ static void write_strings(struct json_writer *json, const char *key, const struc
 	json_close_array(json);
 }
 
-static void write_methods(struct json_writer *json, const struct route *route)
+void admin_json_methods(struct json_writer *json, const char *key, uint32_t methods,
+			const struct str *others, unsigned int other_count)
 {
 	static const struct {
 		enum http_method method;
@@ -26,12 +27,40 @@ static void write_methods(struct json_writer *json, const struct route *route)
 		{HTTP_METHOD_CONNECT, "CONNECT"},
 	};
 
-	json_open_array(json, "methods");
+	json_open_array(json, key);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		if (route->methods & 1u << names[i].method)
+		if (methods & 1u << names[i].method)
 			json_cstring(json, NULL, names[i].name);
-	for (unsigned int i = 0; i < route->other_method_count; i++)
-		json_str(json, NULL, route->other_methods[i]);
+	for (unsigned int i = 0; i < other_count; i++)
+		json_str(json, NULL, others[i]);
+	json_close_array(json);
+}
+
+void admin_json_path(struct json_writer *json, const struct route *route)
+{
+	json_open_object(json, "path");
+	json_cstring(json, "kind", route_path_kind_name(route->path_kind));
+	json_str(json, "value", route->path);
+	json_close_object(json);
+}
+
+static void write_conditions(struct json_writer *json, const char *key,
+			     const struct route_conditions *conditions)
+{
+	json_open_array(json, key);
+	for (unsigned int i = 0; i < conditions->count; i++) {
+		const struct route_condition *condition = &conditions->items[i];
+
+		json_open_object(json, NULL);
+		json_str(json, "name", condition->name);
+		if (condition->kind == ROUTE_CONDITION_EXACT)
+			json_str(json, "value", condition->value);
+		else if (condition->kind == ROUTE_CONDITION_REGEX)
+			json_str(json, "regex", condition->value);
+		else
+			json_bool(json, "present", condition->kind == ROUTE_CONDITION_PRESENT);
+		json_close_object(json);
+	}
 	json_close_array(json);
 }
 
@@ -82,7 +111,7 @@ static void write_upstreams(struct json_writer *json, const struct route *route)
 	json_cstring(json, "sticky", sticky_names[split->sticky]);
 }
 
-static void write_action(struct json_writer *json, const struct route *route)
+void admin_json_action(struct json_writer *json, const struct route *route)
 {
 	switch (route->action) {
 	case ROUTE_PROXY:
@@ -146,14 +175,14 @@ void admin_get_routes(struct daemon *daemon, const struct admin_request *request
 		json_open_object(&json, NULL);
 		json_str(&json, "name", route->name);
 		write_strings(&json, "hosts", route->hosts, route->host_count);
-		json_open_object(&json, "path");
-		json_cstring(&json, "kind", route_path_kind_name(route->path_kind));
-		json_str(&json, "value", route->path);
-		json_close_object(&json);
-		write_methods(&json, route);
+		admin_json_path(&json, route);
+		admin_json_methods(&json, "methods", route->methods, route->other_methods,
+				   route->other_method_count);
+		write_conditions(&json, "headers", &route->headers);
+		write_conditions(&json, "query", &route->query);
 		write_strings(&json, "listeners", route->listeners, route->listener_count);
 		write_policies(&json, route);
-		write_action(&json, route);
+		admin_json_action(&json, route);
 		if (route->stats)
 			write_stats(&json, route);
 		json_close_object(&json);

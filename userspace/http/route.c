@@ -104,6 +104,14 @@ struct route_row route_stats_sum(const struct route_stats *stats)
 	return sum;
 }
 
+bool route_is_served(const struct route *route, struct str listener)
+{
+	for (unsigned int i = 0; i < route->listener_count; i++)
+		if (str_eq(route->listeners[i], listener))
+			return true;
+	return !route->listener_count;
+}
+
 const char *route_path_kind_name(enum route_path_kind kind)
 {
 	static const char *const names[] = {

@@ -119,6 +119,8 @@ struct route {
 	struct route_stats *stats; /* one reference */
 };
 
+/* Is it in force at the listener of that name? */
+bool route_is_served(const struct route *route, struct str listener);
 /* "prefix" and so on: the key in the configuration. */
 const char *route_path_kind_name(enum route_path_kind kind);
 
