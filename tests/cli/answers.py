@@ -72,6 +72,23 @@ ROUTES = {"routes": [
      "bytes_in": 0, "bytes_out": 0},
 ]}
 
+EXPLAINED = {
+    "request": {"listener": "web", "host": "shop.example.com", "path": "/cart/3",
+                "query": "?page=2"},
+    "result": {"kind": "route", "name": "cart", "host": "shop.example.com",
+               "path": {"kind": "prefix", "value": "/cart"}, "methods": ["GET", "POST"],
+               "parameters": [], "action": "proxy", "upstream": "cart"},
+    "others": [
+        {"name": "to-https", "host": None, "path": {"kind": "prefix", "value": "/"}, "methods": [],
+         "lost_by": "less_specific", "reason": "less specific than 'cart', by its host"},
+        {"name": "beta", "host": "*.example.com", "path": {"kind": "template", "value": "/cart/{id}"},
+         "methods": [], "lost_by": "header", "reason": "header 'x-beta': is not there"},
+        {"name": "health", "host": None, "path": {"kind": "exact", "value": "/healthz"},
+         "methods": [], "lost_by": "path", "reason": "path does not match"},
+    ],
+    "others_not_shown": 0, "routes_for_other_hosts": 1204, "routes_of_other_listeners": 0,
+}
+
 UPSTREAMS = {"upstreams": [
     {"name": "cart", "balance": "least-requests", "connections": 4, "connections_max": 1024,
      "waiting": 0, "waiting_max": 256, "calls": 187499, "retries": 3, "retries_over_budget": 0,
@@ -131,6 +148,7 @@ ANSWERS = {
     ("DELETE", "/v1/allow"): {"removed": "203.0.113.0/24"},
     ("GET", "/v1/counters"): COUNTERS,
     ("GET", "/v1/routes"): ROUTES,
+    ("POST", "/v1/routes/explain"): EXPLAINED,
     ("GET", "/v1/upstreams"): UPSTREAMS,
     ("GET", "/v1/events"): EVENTS,
     ("GET", "/v1/config"): CONFIG,

@@ -106,6 +106,12 @@ def complete(words, env=None):
     (["stats", ""], ["show", "list", "watch", "help", "interval"]),
     (["stats", "watch", ""], ["interval", "count"]), (["event", "w"], ["watch"]),
     (["event", "show", ""], ["last", "since"]), (["event", "show", "last", ""], []),
+    (["route", "e"], ["explain"]), (["route", "explain", "P"], ["POST", "PUT", "PATCH"]),
+    (["route", "explain", "GET", ""], []),
+    (["route", "explain", "GET", "/", ""], ["header", "listener"]),
+    (["route", "explain", "GET", "/", "header", ""], []),
+    (["route", "explain", "GET", "/", "header", "x-a", ""], []),
+    (["route", "explain", "GET", "/", "header", "x-a", "b", ""], ["header", "listener"]),
     (["--so"], ["--socket"]), (["status", "--p"], ["--pretty"]), (["help", "ro"], ["route"]),
 ])
 def test_completion(words, expected):
@@ -120,5 +126,6 @@ def test_completion_of_names_asks_the_daemon(sluice, places):
 def test_completion_knows_every_command(sluice):
     for name in OBJECTS:
         words = re.findall(r"[a-z]+", " ".join(grammar(sluice, name)))
-        for word in set(words) - {"sluice", name, "reason", "ttl", "file", "count"}:
+        for word in set(words) - {"sluice", name, "reason", "ttl", "file", "count", "header",
+                                    "listener"}:
             assert word in complete([name, ""]), (name, word)

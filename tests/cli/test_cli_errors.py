@@ -23,7 +23,7 @@ COMMANDS = [
     ["deny", "delete", "203.0.113.0/24"],
     ["allow"], ["allow", "counters"], ["allow", "add", "203.0.113.0/24"],
     ["allow", "delete", "203.0.113.0/24"],
-    ["route"], ["route", "show", "name", "cart"],
+    ["route"], ["route", "show", "name", "cart"], ["route", "explain", "GET", "/"],
     ["upstream"], ["upstream", "show", "name", "cart"],
     ["stats"], ["stats", "show", "interval", "100ms"], ["stats", "watch", "count", "1"],
     ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
@@ -159,6 +159,10 @@ MISSHAPEN = {
     ("route",): [{}, {"routes": {}}, {"routes": ["cart"]}],
     ("route", "name", "cart"): [{}, {"routes": []}, {"routes": [{}]}, {"routes": [{"name": 1}]},
                                 {"routes": [3]}, {"routes": "cart"}],
+    ("route", "explain", "GET", "/"): [
+        {}, {"request": {}}, {"result": {}}, {"request": [], "result": {}},
+        {"request": {}, "result": "cart"}, {"request": {}, "result": {}, "others": {}},
+        {"request": {}, "result": {}, "others": [1]}],
     ("upstream",): [{}, {"upstreams": {}}, {"upstreams": [5]}],
     ("upstream", "name", "cart"): [{}, {"upstreams": []}, {"upstreams": [{"name": []}]}],
     ("config",): [{}, {"effective": None}, {"effective": ["version: 1"]}],
@@ -401,6 +405,16 @@ USAGE = """
 |route|show|name|a|name|b
 |route|show|name|a|b
 |route|add
+|route|explain
+|route|explain|GET
+|route|explain|GET|/|x
+|route|explain|GET|/|header
+|route|explain|GET|/|header|a
+|route|explain|GET|/|header|a|b|header
+|route|explain|GET|/|listener
+|route|explain|GET|/|listener|a|listener|b
+|route|explain|GET|/\\xff
+|route|explain|GET|/|header|a|\\xff
 |upstream|x
 |upstream|name
 |upstream|show|nmae|x

@@ -63,6 +63,12 @@ def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
     (["deny", "counters"], "GET /v1/counters", None),
     (["deny", "ci", "203.0.113.9"], "GET /v1/deny", None),
     (["ro", "na", "cart"], "GET /v1/routes", None),
+    (["ro", "ex", "GET", "http://a.example/b?c"], "POST /v1/routes/explain",
+     {"method": "GET", "url": "http://a.example/b?c", "headers": []}),
+    (["route", "explain", "PUT", "/", "h", "X-A", "b c", "listener", "web", "header", "x-a", ""],
+     "POST /v1/routes/explain",
+     {"method": "PUT", "url": "/", "listener": "web",
+      "headers": [{"name": "X-A", "value": "b c"}, {"name": "x-a", "value": ""}]}),
     (["up"], "GET /v1/upstreams", None),
     (["ev"], "GET /v1/events?since=0&last=1024", None),
     (["e", "s", "l", "3", "s", "14"], "GET /v1/events?since=14&last=3", None),
@@ -263,3 +269,17 @@ def test_offline_check_reports_errors(with_sluiced, script, lines):
         assert doc.get("errors", lines) == lines
     else:
         assert doc["error"]
+
+
+@pytest.mark.parametrize("result, line", [
+    ({"kind": "route", "name": "cart"}, "goes to     route 'cart'\nby host     any\nby method   any\n"),
+    ({"kind": "no_route", "status": 404}, "goes to     no route: answered with 404\n"),
+    ({"kind": "no_method", "status": 405, "allow": ["GET", "PUT"]},
+     "goes to     no route: answered with 405, allowed: GET, PUT\n"),
+    ({"kind": "refused", "status": 400, "reason": "malformed Host"},
+     "goes to     no route: answered with 400, malformed Host\n"),
+])
+def test_explanation_of_each_result(sluice, admin, result, line):
+    admin.script[("POST", "/v1/routes/explain")] = {"request": {"listener": "web"},
+                                                    "result": result}
+    assert sluice("route", "explain", "GET", "/").out == "listener  web\n\n" + line

@@ -71,9 +71,10 @@ _sluice() {
 			case $object/$command in
 			status/ | version/) choices='show list help' ;;
 			deny/ | allow/) choices='show list add delete counters help cidr' ;;
-			route/ | upstream/) choices='show list help name' ;;
 			stats/) choices='show list watch help interval' ;;
 			event/) choices='show list watch help last since' ;;
+			route/) choices='show list explain help name' ;;
+			upstream/) choices='show list help name' ;;
 			config/) choices='show list reload check help' ;;
 			prog/) choices='show list unload help' ;;
 			help/) choices=$objects ;;
@@ -88,6 +89,17 @@ _sluice() {
 			event/show | event/list) choices='last since' ;;
 			event/watch) choices='last since count' ;;
 			config/check) choices='file' ;;
+			route/explain)
+				# METHOD URL, then the keys: header has two words behind it, listener one.
+				case $previous in
+				explain) choices='GET HEAD POST PUT DELETE OPTIONS PATCH' ;;
+				header | listener) return ;;
+				*)
+					[[ ${COMP_WORDS[COMP_CWORD - 2]} == @(explain|header) ]] ||
+						choices='header listener'
+					;;
+				esac
+				;;
 			esac
 		fi
 		;;
