@@ -176,7 +176,8 @@ static void build_router(const struct loading *loading, struct listener_conf *li
 	unsigned int count = 0, conflict_count;
 
 	for (unsigned int i = 0; i < snapshot->route_count; i++)
-		if (snapshot->routes[i].path.ptr && route_is_served(&snapshot->routes[i], listener->name))
+		if (snapshot->routes[i].path.ptr &&
+		    route_is_served(&snapshot->routes[i], listener->name))
 			routes[count++] = &snapshot->routes[i];
 	listener->router = router_build(&snapshot->arena, routes, count, conflicts,
 					ARRAY_SIZE(conflicts), &conflict_count);
