@@ -252,9 +252,8 @@ def test_a_body_cut_by_its_backend_is_cut_for_the_client(lane):
     for cut_at in cuts:
         wire = lane.connect()
         wire.send(request("/", "GET", [f"x-cut: {cut_at}"], host=lane.host))
-        head = wire.read_response_head()
         got = bytearray()
-        with pytest.raises(Truncated):
-            wire.read_response_body(head, sink=got.extend)
+        with pytest.raises(Truncated):  # the head itself, when the end came with it
+            wire.read_response_body(wire.read_response_head(), sink=got.extend)
         assert bytes(got) == payload(0, cut_at)[:len(got)]
         wire.close()

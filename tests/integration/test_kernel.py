@@ -100,6 +100,19 @@ def test_interface_can_be_added_and_left_by_a_reload(sluice, topology):
     assert reach(topology, source=CLIENT[1])
 
 
+def test_hardening_33_interface_is_added_below_a_bpffs_that_others_may_not_enter(sluice, topology):
+    """As systemd mounts it: the daemon's user owns its pins and cannot walk to them by name."""
+    os.chmod(os.path.dirname(sluice.bpffs), 0o700)
+    try:
+        configure(sluice, "off", deny=CLIENT[1])
+        sluice.start()
+        configure(sluice, "auto", deny=CLIENT[1])
+        sluice.reload()
+        assert_dropped(sluice, topology, CLIENT[1])
+    finally:
+        os.chmod(os.path.dirname(sluice.bpffs), 0o755)
+
+
 # -- steering
 
 def test_prefixes_and_port_ranges_are_served_and_nothing_beside_them(sluice, topology):

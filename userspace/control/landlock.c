@@ -62,14 +62,15 @@ static int add_path(int ruleset, const struct landlock_path *path, uint64_t hand
 	return 0;
 }
 
-int landlock_restrict(const struct landlock_path *paths, unsigned int count,
-		      struct privileges_report *report, struct error *err)
+int landlock_prepare(const struct landlock_path *paths, unsigned int count,
+		     struct privileges_report *report, int *ret_ruleset, struct error *err)
 {
 	struct landlock_ruleset_attr attr = {0};
 	_cleanup_close_ int ruleset = -1;
 	long abi;
 	int r;
 
+	*ret_ruleset = -1;
 	abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	if (abi < 1) {
 		(void)snprintf(report->landlock_reason, sizeof(report->landlock_reason),
@@ -88,6 +89,14 @@ int landlock_restrict(const struct landlock_path *paths, unsigned int count,
 		if (r)
 			return r;
 	}
+	*ret_ruleset = TAKE_FD(ruleset);
+	return 0;
+}
+
+int landlock_enter(int ruleset, struct privileges_report *report, struct error *err)
+{
+	if (ruleset < 0)
+		return 0;
 	if (syscall(SYS_landlock_restrict_self, ruleset, 0))
 		return error_set_errno(err, -errno, "cannot enter the Landlock ruleset");
 	report->landlock = true;

@@ -1,8 +1,9 @@
 /*
  * privileges: what the daemon gives up once set-up is done (HARDENING 33).
  *
+ *   landlock_prepare()     while the paths are still within reach
  *   privileges_drop()      uid, groups, capabilities, no_new_privs: before any thread is made,
- *   landlock_restrict()    so that threads inherit them (both are attributes of a thread)
+ *   landlock_enter()       so that threads inherit them (both are attributes of a thread)
  *        │
  *   workers start, make their rings (io_uring_setup is not in the filter)
  *        └─► privileges_drop_worker()   on each: no capability at all
@@ -44,11 +45,14 @@ struct landlock_path {
 };
 
 /*
- * From now on this thread and those it makes reach only these paths. A kernel without Landlock is
- * no error: the report says so.
+ * A ruleset of these paths, for landlock_enter(). A kernel without Landlock is no error: the report
+ * says so and the ruleset is -1.
  */
-int landlock_restrict(const struct landlock_path *paths, unsigned int count,
-		      struct privileges_report *report, struct error *err);
+int landlock_prepare(const struct landlock_path *paths, unsigned int count,
+		     struct privileges_report *report, int *ret_ruleset, struct error *err);
+/* From now on this thread and those it makes reach only the ruleset's paths. -1: nothing is done.
+ */
+int landlock_enter(int ruleset, struct privileges_report *report, struct error *err);
 
 /*
  * System calls outside the daemon's own list fail with EPERM (and are logged by the kernel's

@@ -255,7 +255,11 @@ static void allow_access_log(struct landlock_list *list, struct str file)
 		allow_parent(list, target, true);
 }
 
-static int restrict_paths(struct daemon *daemon, struct error *err)
+/*
+ * Before the privileges go: a rule needs its path opened, and a bpffs that others may not enter is
+ * usual (systemd mounts it so, and so do we).
+ */
+static int prepare_paths(struct daemon *daemon, int *ret_ruleset, struct error *err)
 {
 	static const char *const system[] = {"/etc",  "/usr", "/lib", "/lib64",
 					     "/proc", "/sys", "/dev"};
@@ -276,7 +280,7 @@ static int restrict_paths(struct daemon *daemon, struct error *err)
 		return error_set(err, -E2BIG,
 				 "the configuration names files in more than %u places",
 				 LANDLOCK_PATHS_MAX);
-	return landlock_restrict(list->paths, list->count, &daemon->privileges, err);
+	return landlock_prepare(list->paths, list->count, &daemon->privileges, ret_ruleset, err);
 }
 
 static int check_writable(const char *path, const struct user *user, struct error *err)
@@ -291,6 +295,7 @@ int start_drop_privileges(struct daemon *daemon, struct error *err)
 {
 	const char *state_dir = daemon->snapshot->node.state_dir.ptr;
 	const struct user *user = daemon->has_user ? &daemon->user : NULL;
+	_cleanup_close_ int ruleset = -1;
 	int r;
 
 	r = access_log_writer_prepare(&daemon->snapshot->node, user, err);
@@ -303,7 +308,9 @@ int start_drop_privileges(struct daemon *daemon, struct error *err)
 		if (r)
 			return r;
 	}
-	r = privileges_drop(user, &daemon->privileges, err);
+	r = user ? prepare_paths(daemon, &ruleset, err) : 0;
+	if (!r)
+		r = privileges_drop(user, &daemon->privileges, err);
 	if (r)
 		return r;
 	if (!user) {
@@ -316,7 +323,7 @@ int start_drop_privileges(struct daemon *daemon, struct error *err)
 	r = check_writable(state_dir, user, err);
 	if (r)
 		return r;
-	r = restrict_paths(daemon, err);
+	r = landlock_enter(ruleset, &daemon->privileges, err);
 	if (!r && !daemon->privileges.landlock)
 		log_warn("control", "no Landlock: %s", daemon->privileges.landlock_reason);
 	return r;

@@ -242,12 +242,15 @@ static void restrict_to_two_directories(void)
 	struct privileges_report report = {0};
 	struct error err = {0};
 	bool refused_in_thread = false;
+	int ruleset = -1;
 	pthread_t thread;
 
 	(void)snprintf(readable, sizeof(readable), "%s/readable", landlock_dir);
 	(void)snprintf(writable, sizeof(writable), "%s/writable", landlock_dir);
+	CHILD_CHECK(landlock_prepare(paths, ARRAY_SIZE(paths), &report, &ruleset, &err) == 0);
+	CHILD_CHECK(!report.landlock && ruleset >= 0);
 	CHILD_CHECK(privileges_drop(NULL, &report, &err) == 0);
-	CHILD_CHECK(landlock_restrict(paths, ARRAY_SIZE(paths), &report, &err) == 0);
+	CHILD_CHECK(landlock_enter(ruleset, &report, &err) == 0);
 	CHILD_CHECK(report.landlock);
 
 	(void)snprintf(path, sizeof(path), "%s/file", readable);
