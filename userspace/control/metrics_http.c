@@ -1,7 +1,9 @@
 /* /metrics: routes, upstreams and their endpoints. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "control/metrics_page.h"
+#include "upstream/ejection.h"
 
 /* ---- routes ---- */
 
@@ -150,13 +152,100 @@ bool metrics_write_routes(struct metrics_page *page)
 	return false;
 }
 
+/* ---- upstreams ---- */
+
+static uint64_t get_connections(const struct upstream_state *state)
+{
+	return atomic_load_explicit(&state->connections, memory_order_relaxed);
+}
+
+static uint64_t get_waiting(const struct upstream_state *state)
+{
+	return atomic_load_explicit(&state->waiting, memory_order_relaxed);
+}
+
+static const struct {
+	const char *name, *help;
+	uint64_t (*get)(const struct upstream_state *state);
+} upstream_gauges[] = {
+	{"sluice_upstream_connections", "open connections to all endpoints of the upstream",
+	 get_connections},
+	{"sluice_upstream_waiting_requests", "requests that wait for a connection", get_waiting},
+};
+
+/* A family in one go: there are few upstreams. */
+bool metrics_write_upstreams(struct metrics_page *page)
+{
+	static const char *const helps[] = {
+#define X(symbol, text, help) [UPSTREAM_COUNTER_##symbol] = help,
+		UPSTREAM_COUNTERS(X)
+#undef X
+	};
+	unsigned int gauge = page->family - UPSTREAM_COUNTER_COUNT; /* when it is one */
+	bool is_counter = page->family < UPSTREAM_COUNTER_COUNT;
+	const struct snapshot *snapshot = page->snapshot;
+	char name[96], labels[METRICS_LABELS_MAX];
+
+	if (!is_counter && gauge == ARRAY_SIZE(upstream_gauges))
+		return true;
+	if (is_counter)
+		(void)snprintf(name, sizeof(name), "sluice_upstream_%s_total",
+			       upstream_counter_name((enum upstream_counter)page->family));
+	else
+		(void)snprintf(name, sizeof(name), "%s", upstream_gauges[gauge].name);
+	metrics_family(page, name, is_counter ? METRICS_COUNTER : METRICS_GAUGE,
+		       is_counter ? helps[page->family] : upstream_gauges[gauge].help);
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++) {
+		const struct upstream_conf *upstream = &snapshot->upstreams[i];
+		const struct metrics_label label = {"upstream", upstream->name};
+
+		metrics_u64(page, name, metrics_labels(&label, 1, labels, sizeof(labels)),
+			    is_counter ? upstream_counter_sum(upstream->state,
+							      (enum upstream_counter)page->family)
+				       : upstream_gauges[gauge].get(upstream->state));
+	}
+	page->family++;
+	return false;
+}
+
 /* ---- endpoints ---- */
 
-#define FAMILY_OPEN   ENDPOINT_COUNTER_COUNT
-#define FAMILY_IDLE   (ENDPOINT_COUNTER_COUNT + 1)
-#define FAMILY_COUNT  (ENDPOINT_COUNTER_COUNT + 2)
-#define RESPONSES     "responses_"
-#define RESPONSES_LEN (sizeof(RESPONSES) - 1)
+static uint64_t get_open(const struct endpoint *endpoint)
+{
+	return (uint64_t)MAX(endpoint_connections_open(endpoint), 0);
+}
+
+static uint64_t get_idle(const struct endpoint *endpoint)
+{
+	return (uint64_t)MAX(endpoint_connections_idle(endpoint), 0);
+}
+
+static uint64_t get_active(const struct endpoint *endpoint)
+{
+	return (uint64_t)MAX(endpoint_active(endpoint), 0);
+}
+
+static uint64_t get_ejected(const struct endpoint *endpoint)
+{
+	return endpoint_ejected_ms(endpoint, clock_mono_ms()) != 0;
+}
+
+/* Behind the counters. */
+static const struct {
+	const char *name, *help;
+	uint64_t (*get)(const struct endpoint *endpoint);
+} endpoint_gauges[] = {
+	{"sluice_endpoint_connections", "open connections to the endpoint", get_open},
+	{"sluice_endpoint_idle_connections", "connections that are kept for the next request",
+	 get_idle},
+	{"sluice_endpoint_active_requests", "requests that the endpoint has not answered yet",
+	 get_active},
+	{"sluice_endpoint_ejected", "1 while the endpoint is ejected, else 0", get_ejected},
+};
+
+#define ENDPOINT_FAMILIES (ENDPOINT_COUNTER_COUNT + ARRAY_SIZE(endpoint_gauges))
+#define RESPONSES	  "responses_"
+#define RESPONSES_LEN	  (sizeof(RESPONSES) - 1)
 
 /* Counters of one kind of answer are one family with the label "code". */
 static bool counts_responses(unsigned int family)
@@ -172,15 +261,13 @@ static void begin_endpoint_family(struct metrics_page *page, const char *name)
 #define X(symbol, text, help) [ENDPOINT_COUNTER_##symbol] = help,
 		ENDPOINT_COUNTERS(X)
 #undef X
-			[FAMILY_OPEN] = "open connections to the endpoint",
-		[FAMILY_IDLE] = "connections that are kept for the next request",
 	};
 
-	if (!counts_responses(page->family))
-		metrics_family(page, name,
-			       page->family < ENDPOINT_COUNTER_COUNT ? METRICS_COUNTER
-								     : METRICS_GAUGE,
-			       helps[page->family]);
+	if (page->family >= ENDPOINT_COUNTER_COUNT)
+		metrics_family(page, name, METRICS_GAUGE,
+			       endpoint_gauges[page->family - ENDPOINT_COUNTER_COUNT].help);
+	else if (!counts_responses(page->family))
+		metrics_family(page, name, METRICS_COUNTER, helps[page->family]);
 	else if (!page->family || !counts_responses(page->family - 1))
 		metrics_family(page, name, METRICS_COUNTER,
 			       "answers of the endpoint by the class of their status");
@@ -188,10 +275,9 @@ static void begin_endpoint_family(struct metrics_page *page, const char *name)
 
 static void name_endpoint_family(unsigned int family, char *buf, size_t buf_len)
 {
-	if (family == FAMILY_OPEN)
-		(void)snprintf(buf, buf_len, "sluice_endpoint_connections");
-	else if (family == FAMILY_IDLE)
-		(void)snprintf(buf, buf_len, "sluice_endpoint_idle_connections");
+	if (family >= ENDPOINT_COUNTER_COUNT)
+		(void)snprintf(buf, buf_len, "%s",
+			       endpoint_gauges[family - ENDPOINT_COUNTER_COUNT].name);
 	else if (counts_responses(family))
 		(void)snprintf(buf, buf_len, "sluice_endpoint_responses_total");
 	else
@@ -203,25 +289,20 @@ static void write_endpoint(struct metrics_page *page, const char *name, struct s
 			   const struct endpoint_conf *conf)
 {
 	struct metrics_label label[3] = {{"upstream", upstream}, {"endpoint", conf->address}};
+	unsigned int count = 2, family = page->family;
 	char labels[METRICS_LABELS_MAX];
-	unsigned int count = 2;
-	int value;
 
-	if (counts_responses(page->family))
+	if (counts_responses(family))
 		label[count++] = (struct metrics_label){
-			"code",
-			str_from_cstr(endpoint_counter_name((enum endpoint_counter)page->family) +
-				      RESPONSES_LEN)};
+			"code", str_from_cstr(endpoint_counter_name((enum endpoint_counter)family) +
+					      RESPONSES_LEN)};
 	(void)metrics_labels(label, count, labels, sizeof(labels));
-	if (page->family < ENDPOINT_COUNTER_COUNT) {
-		metrics_u64(
-			page, name, labels,
-			endpoint_counter_sum(conf->endpoint, (enum endpoint_counter)page->family));
-		return;
-	}
-	value = page->family == FAMILY_OPEN ? endpoint_connections_open(conf->endpoint)
-					    : endpoint_connections_idle(conf->endpoint);
-	metrics_u64(page, name, labels, (uint64_t)MAX(value, 0));
+	if (family < ENDPOINT_COUNTER_COUNT)
+		metrics_u64(page, name, labels,
+			    endpoint_counter_sum(conf->endpoint, (enum endpoint_counter)family));
+	else
+		metrics_u64(page, name, labels,
+			    endpoint_gauges[family - ENDPOINT_COUNTER_COUNT].get(conf->endpoint));
 }
 
 bool metrics_write_endpoints(struct metrics_page *page)
@@ -230,7 +311,7 @@ bool metrics_write_endpoints(struct metrics_page *page)
 	const struct upstream_conf *upstream;
 	char name[96];
 
-	if (page->family == FAMILY_COUNT)
+	if (page->family == ENDPOINT_FAMILIES)
 		return true;
 	name_endpoint_family(page->family, name, sizeof(name));
 	if (!page->group && !page->item)

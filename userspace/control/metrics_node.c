@@ -144,6 +144,19 @@ static void write_worker_gauges(struct metrics_page *page)
 	}
 }
 
+static void write_limits(struct metrics_page *page)
+{
+	const struct http_node *node = page->daemon->http_node;
+
+	if (!node)
+		return;
+	metrics_family(page, "sluice_memory_used_bytes", METRICS_GAUGE,
+		       "memory that peers make the workers hold");
+	metrics_u64(page, "sluice_memory_used_bytes", "", http_node_memory(node));
+	metrics_family(page, "sluice_memory_limit_bytes", METRICS_GAUGE, "node.memory_limit");
+	metrics_u64(page, "sluice_memory_limit_bytes", "", node->memory_limit_bytes);
+}
+
 bool metrics_write_workers(struct metrics_page *page)
 {
 	enum http_counter counter = (enum http_counter)page->family;
@@ -151,6 +164,7 @@ bool metrics_write_workers(struct metrics_page *page)
 
 	if (page->family == HTTP_COUNTER_COUNT) {
 		write_worker_gauges(page);
+		write_limits(page);
 		return true;
 	}
 	(void)snprintf(name, sizeof(name), "sluice_http_%s_total", http_counter_name(counter));
