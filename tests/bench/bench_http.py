@@ -104,6 +104,9 @@ class Bench:
         for name in self.options.cases:
             chosen = [proxies[kind] for kind in kinds_of(name, self.options)]
             self.run_case(name, workers, chosen, backend, other_cpus)
+        text = proxies[Sluice].metrics()
+        if text is not None and "\n# TYPE " not in text:
+            self.problems.append("sluice's metrics are on, and there are none: " + text[:200])
         for proxy in [*proxies.values(), backend]:
             proxy.dispose()
 
