@@ -1,15 +1,12 @@
 #include "config/access_config.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "abi/access.h"
 #include "base/cleanup.h"
 #include "conf/names.h"
+#include "conf/value_file.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -114,38 +111,6 @@ static int add_entry(struct collection *all, const struct ip_prefix *prefix,
 
 /* ---- files ---- */
 
-/* Regular files only: a pipe or device could keep the control thread waiting, or never end. */
-static int read_file(const char *path, struct buf *content)
-{
-	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	struct stat status;
-
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return -errno;
-	if (!S_ISREG(status.st_mode))
-		return S_ISDIR(status.st_mode) ? -EISDIR : -ENODEV;
-	for (;;) {
-		char *room;
-		ssize_t got;
-		int r;
-
-		if (content->len == content->cap_bytes)
-			return -EFBIG;
-		r = buf_reserve(content, MIN((size_t)65536, content->cap_bytes - content->len),
-				&room);
-		if (r)
-			return r;
-		got = read(fd, room, MIN((size_t)65536, content->cap_bytes - content->len));
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return -errno;
-		if (!got)
-			return 0;
-		buf_commit(content, (size_t)got);
-	}
-}
-
 /* Without the comment, the carriage return of other systems and outer blanks. */
 static struct str line_content(struct str line)
 {
@@ -191,36 +156,14 @@ static int add_file(struct collection *all, const struct conf_node *node,
 		    struct access_source *source)
 {
 	const struct field_context *context = all->context;
-	_cleanup_(buf_done)
-	struct buf content = {.data = NULL};
-	_cleanup_free_ char *absolute = NULL;
-	char path[PATH_MAX], value[VALUE_MAX];
-	int r;
+	_cleanup_(value_file_done)
+	struct value_file file = {.content = {.data = NULL}};
+	int r = value_file_read(context, node, context->what, source->file, FILE_BYTES_MAX, &file);
 
-	(void)str_quote(source->file, value, sizeof(value));
-	buf_init(&content, FILE_BYTES_MAX);
-	if (str_starts_with(source->file, STR("/")))
-		r = str_to_cstr(source->file, path, sizeof(path));
-	else
-		r = snprintf(path, sizeof(path), "%s%.*s", context->base_dir,
-			     STR_FMT(source->file)) < (int)sizeof(path)
-			    ? 0
-			    : -ENAMETOOLONG;
-	if (!r)
-		r = read_file(path, &content);
-	if (r == -ENOMEM)
-		return field_no_memory(context, node);
-	if (r) {
-		conf_error(context->errors, node, "%s: file %s cannot be read: %s", context->what,
-			   value, r == -ENODEV ? "not a regular file" : strerrordesc_np(-r));
-		return -EINVAL;
-	}
-	/* The effective configuration may be kept somewhere else. */
-	absolute = realpath(path, NULL);
-	source->file = arena_copy(context->arena, str_from_cstr(absolute ? absolute : path));
-	if (!source->file.ptr)
-		return field_no_memory(context, node);
-	r = add_lines(all, path, buf_str(&content), source);
+	if (r)
+		return r;
+	source->file = file.absolute;
+	r = add_lines(all, file.path, buf_str(&file.content), source);
 	return r == -ENOMEM ? field_no_memory(context, node) : r;
 }
 

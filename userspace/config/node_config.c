@@ -6,6 +6,7 @@
 
 #include "conf/names.h"
 #include "config/config.h"
+#include "http/error_pages_config.h"
 
 #define VALUE_MAX	    96
 #define TRUSTED_PROXIES_MAX 256 /* each is compared for each request */
@@ -272,6 +273,18 @@ static void metrics_print(struct conf_writer *writer, const char *key, const voi
 		conf_write_str(writer, key, conf->metrics);
 }
 
+static int errors_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	return error_pages_read(context, node, context->what,
+				&((struct node_conf *)target)->error_pages);
+}
+
+static void errors_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	error_pages_write(writer, key, &((const struct node_conf *)target)->error_pages);
+}
+
 static const struct field admin_fields[] = {
 	{.key = "socket",
 	 .kind = FIELD_CUSTOM,
@@ -351,6 +364,7 @@ static const struct field node_fields[] = {
 	 .kind = FIELD_CUSTOM,
 	 .read = trusted_proxies_read,
 	 .print = trusted_proxies_print},
+	{.key = "errors", .kind = FIELD_CUSTOM, .read = errors_read, .print = errors_print},
 };
 
 /* The environment wins, so that one configuration can be run under both engines. */

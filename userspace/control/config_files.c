@@ -51,7 +51,11 @@ static int walk_node(const struct walk *walk, const struct conf_node *node)
 	conf_for_each (child, node) {
 		if (str_eq_cstr(child->key, "access_log"))
 			continue; /* written, not read */
-		r = walk_node(walk, child);
+		/* The pages of `errors` are files without saying so. */
+		if (child->type == CONF_SCALAR && str_eq_cstr(node->key, "errors"))
+			r = visit_named(walk, child->value, "");
+		else
+			r = walk_node(walk, child);
 		if (r)
 			return r;
 	}

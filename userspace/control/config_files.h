@@ -1,9 +1,10 @@
 /*
  * config_files: which files a configuration consists of, and who can read them.
  *
- * A reload happens after privileges were dropped, so the configuration and every `{ file: PATH }`
- * in it must be readable by node.user (HARDENING 33). `--check` and the start say which are not;
- * Landlock's rules are made from the same list. Thread rule: the control thread, or --check.
+ * A reload happens after privileges were dropped, so the configuration, every `{ file: PATH }`
+ * and every page of `errors` in it must be readable by node.user (HARDENING 33). `--check` and the
+ * start say which are not; Landlock's rules are made from the same list. Thread rule: the control
+ * thread, or --check.
  */
 #ifndef SLUICE_CONTROL_CONFIG_FILES_H
 #define SLUICE_CONTROL_CONFIG_FILES_H

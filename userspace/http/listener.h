@@ -6,6 +6,7 @@
 #ifndef SLUICE_HTTP_LISTENER_H
 #define SLUICE_HTTP_LISTENER_H
 
+#include "http/error_pages.h"
 #include "kern/steer.h"
 #include "proto/http1/http1.h"
 
@@ -27,6 +28,8 @@ struct listener_conf {
 	uint64_t idle_timeout_ms;    /* between requests; the longest pause in a body */
 	uint64_t request_timeout_ms; /* from the head to the first byte of the answer; 0: none */
 	uint32_t min_body_rate;	     /* bytes a second of either body; 0: idle_timeout_ms alone */
+
+	struct error_pages error_pages;
 
 	struct router *router; /* the routes that this listener serves */
 };

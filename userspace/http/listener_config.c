@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "http/error_pages_config.h"
 #include "http/source_table.h"
 
 #define WHAT_MAX      160
@@ -316,6 +317,19 @@ static void address_print(struct conf_writer *writer, const char *key, const voi
 	conf_write_close(writer);
 }
 
+static int errors_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	struct listener_conf *conf = ((struct listener_file *)target)->conf;
+
+	return error_pages_read(context, node, context->what, &conf->error_pages);
+}
+
+static void errors_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	error_pages_write(writer, key, &((const struct listener_file *)target)->conf->error_pages);
+}
+
 static const struct field listener_fields[] = {
 	{.key = "name",
 	 .kind = FIELD_STRING,
@@ -348,6 +362,7 @@ static const struct field listener_fields[] = {
 	 .offset = offsetof(struct listener_file, timeouts),
 	 .fields = timeout_fields,
 	 .field_count = ARRAY_SIZE(timeout_fields)},
+	{.key = "errors", .kind = FIELD_CUSTOM, .read = errors_read, .print = errors_print},
 	{.key = "tls", .kind = FIELD_NOT_YET},
 	{.key = "upstream", .kind = FIELD_NOT_YET},
 };

@@ -1,6 +1,7 @@
 #include "http/local_answer.h"
 
 #include "http/files.h"
+#include "http/forwarding.h"
 #include "http/worker_internal.h"
 
 /*
@@ -42,41 +43,80 @@ void exchange_respond(struct exchange *exchange, uint16_t status, const struct h
 	exchange->downstream->flush(exchange);
 }
 
+/* "application/json;q=0.5": is it JSON that is accepted? */
+static bool range_is_json(struct str range)
+{
+	struct str media, parameter;
+
+	if (!str_next_token(&range, ';', &media) || !str_eq_nocase(media, STR("application/json")))
+		return false;
+	/* RFC 9110 12.4.2: a weight of 0 means "not this". */
+	while (str_next_token(&range, ';', &parameter)) {
+		if (!str_eq_nocase(str_sub(parameter, 0, 2), STR("q=")))
+			continue;
+		for (size_t i = 2; i < parameter.len; i++)
+			if (parameter.ptr[i] >= '1' && parameter.ptr[i] <= '9')
+				return true;
+		return false;
+	}
+	return true;
+}
+
 static bool wants_json(const struct exchange *exchange)
 {
-	const struct http_field *field;
-
 	for (unsigned int i = 0; i < exchange->request.field_count; i++) {
-		field = &exchange->request.fields[i];
-		if (field->id == HTTP_FIELD_OTHER && str_eq_nocase(field->name, STR("accept")))
-			return field->value.len >= 16 &&
-			       memmem(field->value.ptr, field->value.len, "application/json", 16);
+		struct str rest = exchange->request.fields[i].value, range;
+
+		if (exchange->request.fields[i].id != HTTP_FIELD_ACCEPT)
+			continue;
+		while (str_next_token(&rest, ',', &range))
+			if (range_is_json(range))
+				return true;
 	}
 	return false;
 }
 
-/* `extra` (name ptr NULL: none) is one more field of the answer. */
-static void respond_error(struct exchange *exchange, uint16_t status, const char *reason,
-			  struct http_field extra, bool close)
+/* The listener's own page, or the node's. */
+static const struct error_page *find_page(const struct exchange *exchange, uint16_t status)
 {
-	bool json = wants_json(exchange);
-	struct http_field fields[4];
-	unsigned int count = 0;
+	const struct error_page *page = error_pages_find(&exchange->listener->error_pages, status);
+
+	return page ? page
+		    : error_pages_find(&exchange->config->snapshot->node.error_pages, status);
+}
+
+static struct str error_body(struct exchange *exchange, uint16_t status, const char *reason,
+			     struct str *ret_type)
+{
+	const struct error_page *page = find_page(exchange, status);
+	bool json = !page && wants_json(exchange);
 	struct str body;
 
+	if (page) {
+		*ret_type = page->type;
+		return page->body;
+	}
+	*ret_type = json ? STR("application/json") : STR("text/plain");
 	if (json)
 		body = arena_printf(&exchange->arena, "{\"status\":%u,\"error\":\"%s\"}\n", status,
 				    reason);
 	else
 		body = arena_printf(&exchange->arena, "%u %s: %s\n", status,
 				    http_reason_phrase(status), reason);
-	if (!body.ptr)
-		body = STR("");
+	return body.ptr ? body : STR("");
+}
+
+/* `extra` (name ptr NULL: none) is one more field of the answer. */
+static void respond_error(struct exchange *exchange, uint16_t status, const char *reason,
+			  struct http_field extra, bool close)
+{
+	struct http_field fields[4];
+	unsigned int count = 0;
+	struct str type, body = error_body(exchange, status, reason, &type);
+
 	fields[count++] =
 		(struct http_field){STR("date"), worker_date(exchange->worker), HTTP_FIELD_DATE};
-	fields[count++] = (struct http_field){STR("content-type"),
-					      json ? STR("application/json") : STR("text/plain"),
-					      HTTP_FIELD_CONTENT_TYPE};
+	fields[count++] = (struct http_field){STR("content-type"), type, HTTP_FIELD_CONTENT_TYPE};
 	fields[count++] = (struct http_field){STR("cache-control"), STR("no-store"),
 					      HTTP_FIELD_CACHE_CONTROL};
 	if (extra.name.ptr)
@@ -132,22 +172,32 @@ static void respond_method_not_allowed(struct exchange *exchange, uint32_t allow
 	respond_error(exchange, 405, "method not allowed here", field, false);
 }
 
+/*
+ * What the route does not name is as the client asked for it. A port belongs to its scheme: that of
+ * the request goes with another one, and the scheme's own is never written.
+ */
 static void respond_redirect(struct exchange *exchange)
 {
 	const struct route *route = exchange->route;
-	struct str scheme = route->redirect.scheme.ptr ? route->redirect.scheme : STR("http");
-	struct str host = route->redirect.host.ptr ? route->redirect.host : exchange->host;
+	struct http1_authority asked = {.host = STR("")};
+	struct str scheme =
+		route->redirect.scheme.ptr ? route->redirect.scheme : exchange->public_scheme;
 	struct str path = route->redirect.path.ptr ? route->redirect.path : exchange->path;
-	struct str location;
+	uint16_t number = route->redirect.port;
+	struct str host, location;
 	char port[8] = "";
 	struct http_field fields[2];
 
+	(void)http1_authority_parse(forwarding_public_authority(exchange), &asked);
+	host = route->redirect.host.ptr ? route->redirect.host : asked.host;
 	if (!host.len) {
 		exchange_fail(exchange, 400, "a redirect needs a Host");
 		return;
 	}
-	if (route->redirect.port)
-		(void)snprintf(port, sizeof(port), ":%u", route->redirect.port);
+	if (!number && str_eq(scheme, exchange->public_scheme))
+		number = asked.port;
+	if (number && number != (str_eq(scheme, STR("https")) ? 443 : 80))
+		(void)snprintf(port, sizeof(port), ":%u", number);
 	location = arena_printf(&exchange->arena, "%.*s://%.*s%s%.*s%.*s", STR_FMT(scheme),
 				STR_FMT(host), port, STR_FMT(path), STR_FMT(exchange->query));
 	if (!location.ptr) {

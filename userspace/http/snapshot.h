@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 #include "base/log.h"
+#include "http/error_pages.h"
 #include "http/forwarding.h"
 #include "http/access_log.h"
 #include "http/listener.h"
@@ -35,6 +36,7 @@ struct node_conf {
 	int log_format; /* enum log_format; may change by reload */
 	uint64_t drain_ms;
 	struct trusted_proxies trusted_proxies; /* may change by reload */
+	struct error_pages error_pages;		/* of listeners that have none of their own; too */
 	struct access_log_conf access_log;	/* may change by reload */
 	struct str metrics;			/* as written; ptr NULL: none */
 	struct sock_addr metrics_addr;

@@ -88,6 +88,7 @@
 	X(CONTENT_LOCATION, "content-location", HTTP_FIELD_REWRITTEN)                              \
 	X(REFRESH, "refresh", HTTP_FIELD_REWRITTEN)                                                \
 	X(LINK, "link", HTTP_FIELD_REWRITTEN)                                                      \
+	X(ACCEPT, "accept", 0)                                                                     \
 	X(USER_AGENT, "user-agent", 0)                                                             \
 	X(REFERER, "referer", 0)
 

@@ -31,6 +31,7 @@ static void seen_done(struct seen *seen)
 }
 
 static const char config[] = "version: 1\n"
+			     "node: { errors: { 5xx: sorry.html } }\n"
 			     "dataplane:\n"
 			     "  deny:\n"
 			     "    - { file: deny.txt, reason: feed }\n"
@@ -50,15 +51,17 @@ static void test_the_configuration_and_each_file_it_names_are_visited(void **sta
 	char expected[512];
 
 	assert_int_equal(config_files_walk(path, note, &seen), 0);
-	assert_int_equal(seen.count, 5);
+	assert_int_equal(seen.count, 6);
 	assert_string_equal(seen.paths[0], path);
-	(void)snprintf(expected, sizeof(expected), "%.*s/deny.txt", (int)dir_len, path);
+	(void)snprintf(expected, sizeof(expected), "%.*s/sorry.html", (int)dir_len, path);
 	assert_string_equal(seen.paths[1], expected);
-	assert_string_equal(seen.paths[2], "/etc/hostname");
+	(void)snprintf(expected, sizeof(expected), "%.*s/deny.txt", (int)dir_len, path);
+	assert_string_equal(seen.paths[2], expected);
+	assert_string_equal(seen.paths[3], "/etc/hostname");
 	(void)snprintf(expected, sizeof(expected), "%.*s/sub/secret", (int)dir_len, path);
-	assert_string_equal(seen.paths[3], expected);
-	(void)snprintf(expected, sizeof(expected), "%.*s/www/.", (int)dir_len, path);
 	assert_string_equal(seen.paths[4], expected);
+	(void)snprintf(expected, sizeof(expected), "%.*s/www/.", (int)dir_len, path);
+	assert_string_equal(seen.paths[5], expected);
 	seen_done(&seen);
 	test_file_remove(path);
 }

@@ -31,7 +31,7 @@ static void test_names_that_are_not_in_the_table_are_other(void **state)
 		"Hast",
 		"content_length",
 		"content-lengtH ",
-		"accept",
+		"accept-charset",
 		"accept-language",
 		"x-request-id",
 		"a-name-that-is-longer-than-all-in-the-table",
