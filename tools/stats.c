@@ -73,6 +73,22 @@ static json_int_t sum_of(const json_t *rows, const char *path)
 	return sum;
 }
 
+static json_int_t count_in_state(const json_t *rows, const char *state)
+{
+	json_int_t count = 0;
+	size_t index;
+	json_t *row;
+
+	json_array_foreach((json_t *)rows, index, row)
+	{
+		const char *its = document_string(row, "state");
+
+		if (its && !strcmp(its, state))
+			count++;
+	}
+	return count;
+}
+
 static const json_t *named(const json_t *rows, const char *name)
 {
 	size_t index;
@@ -144,15 +160,17 @@ static json_t *describe_upstream(const json_t *before, const json_t *upstream, d
 			      sum_of(endpoints, "protocol_errors") + sum_of(endpoints, "timeouts");
 
 	return json_pack(
-		"{s:s?, s:I, s:I, s:I, s:I, s:o, s:I, s:I}", "name",
+		"{s:s?, s:I, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I}", "name",
 		document_string(upstream, "name"), "endpoints",
-		(json_int_t)json_array_size(endpoints), "connections_open",
+		(json_int_t)json_array_size(endpoints), "ejected",
+		count_in_state(endpoints, "ejected"), "connections_open",
 		sum_of(endpoints, "connections.open"), "connections_idle",
 		sum_of(endpoints, "connections.idle"), "requests", sum_of(endpoints, "requests"),
 		"requests_per_s",
 		before ? rate(sum_of(old, "requests"), sum_of(endpoints, "requests"), seconds)
 		       : document_null(),
-		"responses_5xx", sum_of(endpoints, "responses_5xx"), "failures", failures);
+		"responses_5xx", sum_of(endpoints, "responses_5xx"), "failures", failures,
+		"retries", number_of(upstream, "retries"));
 }
 
 /* A row for each of `rows`, with what stood under its name before. */
@@ -182,9 +200,10 @@ static json_t *describe(const struct sample *before, const struct sample *after)
 	const json_t *status = after->status;
 
 	return json_pack(
-		"{s:O?, s:O?, s:O?, s:o, s:o, s:o, s:o}", "state", json_object_get(status, "state"),
-		"uptime_s", json_object_get(status, "uptime_s"), "generation",
-		document_get(status, "config.generation"), "interval_s",
+		"{s:O?, s:O?, s:O?, s:O?, s:o, s:o, s:o, s:o}", "state",
+		json_object_get(status, "state"), "uptime_s", json_object_get(status, "uptime_s"),
+		"generation", document_get(status, "config.generation"), "memory",
+		json_object_get(status, "memory"), "interval_s",
 		seconds > 0 ? json_real(seconds) : document_null(), "totals",
 		describe_totals(before, after, seconds), "routes",
 		describe_rows(json_object_get(before->routes, "routes"),
@@ -225,12 +244,22 @@ static int cell_accepted(const json_t *row, struct buf *out)
 				     " a second");
 }
 
+/* What peers make the node hold, of what node.memory_limit allows. */
+static int cell_memory(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "memory.used_bytes", OUTPUT_BYTES, "", "");
+
+	return error ? error
+		     : output_member(out, row, "memory.limit_bytes", OUTPUT_BYTES, " of ", "");
+}
+
 static const struct output_column head[] = {
 	{"daemon", NULL, OUTPUT_CELL, cell_daemon},
 	{"requests", NULL, OUTPUT_CELL, cell_requests},
 	{"connections accepted", NULL, OUTPUT_CELL, cell_accepted},
 	{"connections open", "totals.connections", OUTPUT_COUNT, NULL},
 	{"connections to upstreams", "totals.upstream_connections", OUTPUT_COUNT, NULL},
+	{"memory", NULL, OUTPUT_CELL, cell_memory},
 	{"requests not understood", "totals.counters.bad_requests", OUTPUT_COUNT, NULL},
 	{"requests without a route", "totals.counters.no_route", OUTPUT_COUNT, NULL},
 	{"errors answered here", "totals.counters.local_errors", OUTPUT_COUNT, NULL},
@@ -255,12 +284,14 @@ static const struct output_column route_columns[] = {
 static const struct output_column upstream_columns[] = {
 	{"UPSTREAM", "name", OUTPUT_TEXT, NULL},
 	{"ENDPOINTS", "endpoints", OUTPUT_COUNT, NULL},
+	{"EJECTED", "ejected", OUTPUT_COUNT, NULL},
 	{"OPEN", "connections_open", OUTPUT_COUNT, NULL},
 	{"IDLE", "connections_idle", OUTPUT_COUNT, NULL},
 	{"REQUESTS", "requests", OUTPUT_COUNT, NULL},
 	{"A SECOND", "requests_per_s", OUTPUT_RATE, NULL},
 	{"5XX", "responses_5xx", OUTPUT_COUNT, NULL},
 	{"FAILURES", "failures", OUTPUT_COUNT, NULL},
+	{"RETRIES", "retries", OUTPUT_COUNT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

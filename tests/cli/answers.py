@@ -123,10 +123,10 @@ EVENTS = {"instance": 1795492800123, "newest": 17, "missed": 0, "lost": 0, "even
      "text": "generation 1 stays; sluice.yaml:4:3: unknown key 'x'"},
     {"seq": 16, "time": "2026-11-24T04:02:30Z", "time_ms": 1795492950001,
      "kind": "endpoint_ejected", "level": "warning", "object": "cart 10.0.1.2:8080",
-     "text": "5 failures in a row: out for 30 s"},
+     "text": "failed 5 times in a row: no requests for 30000 ms"},
     {"seq": 17, "time": "2026-11-24T04:03:00Z", "time_ms": 1795492980002,
      "kind": "endpoint_returned", "level": "info", "object": "cart 10.0.1.2:8080",
-     "text": "back after 30 s"},
+     "text": "gets requests again"},
 ]}
 
 CONFIG = {"file": "/etc/sluice/sluice.yaml", "generation": 3, "loaded_at": "2026-11-24T04:00:00Z",

@@ -62,7 +62,8 @@ def test_sums_are_those_of_workers_and_endpoints(sluice):
     assert doc["totals"]["connections"] == 21
     assert doc["totals"]["counters"] == answers.STATUS["counters"]
     cart = doc["upstreams"][0]
-    assert (cart["endpoints"], cart["requests"], cart["failures"]) == (2, 187500, 4)
+    assert (cart["endpoints"], cart["requests"], cart["failures"]) == (2, 187500, 6)
+    assert (cart["ejected"], cart["retries"]) == (1, 3)
 
 
 def test_another_daemon_and_a_new_route_have_no_rate(sluice, admin):

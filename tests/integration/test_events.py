@@ -2,8 +2,10 @@
 import json
 import subprocess
 
-from lib.netns import SLUICE
+from lib.backend import RawBackend
+from lib.netns import BACKEND, SLUICE
 from lib.programs import build_dir
+from lib.wait import wait_until
 from lib.wire import Wire
 
 CONFIG = f"""
@@ -67,6 +69,30 @@ def test_event_watch_follows_a_restart(sluice, topology):
     assert watching.returncode == 0
 
 
+def test_ejection_and_return_of_an_endpoint_are_events(sluice, topology):
+    sluice.configure(f"""
+listeners: [ {{ name: web, address: "{SLUICE}:80" }} ]
+upstreams:
+  - name: app
+    endpoints: [ "{BACKEND[0]}:9340", "{BACKEND[0]}:9341" ]
+    ejection: {{ consecutive_failures: 2, base: 200ms }}
+routes: [ {{ name: all, proxy: {{ upstream: app }} }} ]
+""")
+    sluice.start()
+    # Nobody listens on the other port. Requests go on, for they are what an endpoint returns by.
+    with RawBackend(topology, BACKEND[0], 9340), \
+            Wire(topology.connect("client", SLUICE, 80)) as wire:
+        def happened(kind):
+            assert wire.ask(host="any.test").status in (200, 502, 503)
+            return [event for event in events(sluice) if event["kind"] == kind]
+
+        out = wait_until(lambda: happened("endpoint_ejected"), "the endpoint was ejected")
+        wait_until(lambda: happened("endpoint_returned"), "the endpoint returned")
+    assert out[0]["object"] == f"app {BACKEND[0]}:9341"
+    assert out[0]["level"] == "warning"
+    assert "failed 2 times in a row" in out[0]["text"]
+
+
 def test_connections_that_cannot_be_accepted_are_an_event(sluice, topology):
     sluice.descriptors = 100
     sluice.configure(CONFIG, workers=1)
@@ -95,8 +121,8 @@ def test_stats_count_what_passed(sluice, topology):
     assert before["totals"]["requests"] == 20
     assert before["routes"][0]["requests"] in (19, 20)  # the last may still be on its way out
     assert before["upstreams"] == [
-        {"name": "app", "endpoints": 1, "connections_open": 0, "connections_idle": 0, "requests": 0,
-         "requests_per_s": None, "responses_5xx": 0, "failures": 0}]
+        {"name": "app", "endpoints": 1, "ejected": 0, "connections_open": 0, "connections_idle": 0,
+         "requests": 0, "requests_per_s": None, "responses_5xx": 0, "failures": 0, "retries": 0}]
     after = sluice.cli_json("stats", "interval", "100ms")
     assert after["interval_s"] >= 0.1
     assert after["totals"]["requests_per_s"] == 0

@@ -27,6 +27,8 @@
 	X(RELOADED, "reloaded", INFO, "a new generation of the configuration is in force")         \
 	X(RELOAD_REFUSED, "reload_refused", WARN, "the file was refused; the old one goes on")     \
 	X(LISTENER_ERROR, "listener_error", WARN, "connections could not be accepted")             \
+	X(MEMORY_SHORT, "memory_short", WARN, "a worker accepts no connections: memory is short")  \
+	X(MEMORY_EASED, "memory_eased", INFO, "a worker accepts connections again")                \
 	X(ENDPOINT_EJECTED, "endpoint_ejected", WARN, "an endpoint gets no requests for a while")  \
 	X(ENDPOINT_RETURNED, "endpoint_returned", INFO, "an ejected endpoint gets requests again") \
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \

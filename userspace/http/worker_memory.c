@@ -2,6 +2,7 @@
 
 #include <malloc.h>
 
+#include "base/event.h"
 #include "base/log.h"
 #include "http/worker_internal.h"
 
@@ -31,10 +32,16 @@ static void set_level(struct http_worker *worker, enum memory_level level)
 			 "node.memory_limit is %llu)",
 			 worker->index, (unsigned long long)http_node_memory(memory->node),
 			 (unsigned long long)memory->node->memory_limit_bytes);
+		event_publish(EVENT_MEMORY_SHORT, STR(""),
+			      "worker %u accepts no connections: %llu of %llu bytes are in use",
+			      worker->index, (unsigned long long)http_node_memory(memory->node),
+			      (unsigned long long)memory->node->memory_limit_bytes);
 		timer_start(worker->loop, &memory->timer, TICK_MS);
 	}
 	if (level == MEMORY_EASY) {
 		log_info("http", "worker %u accepts connections again", worker->index);
+		event_publish(EVENT_MEMORY_EASED, STR(""), "worker %u accepts connections again",
+			      worker->index);
 		/* What was freed goes back to the system, too. */
 		(void)malloc_trim(0);
 	}
