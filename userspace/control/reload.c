@@ -145,6 +145,8 @@ int reload_publish(struct daemon *daemon, struct snapshot *snapshot, struct stee
 		return r;
 	snapshot->generation = ++daemon->generation;
 	snapshot->loaded_wall_ms = clock_wall_ms();
+	for (unsigned int i = 0; i < snapshot->upstream_count; i++)
+		upstream_publish(&snapshot->upstreams[i]);
 	changes_post(&changes);
 	steering_plan_commit(plan);
 	return 0;

@@ -40,6 +40,12 @@ int upstream_acquire(struct registry *registry, struct upstream_conf *upstream,
 	return ret;
 }
 
+void upstream_publish(const struct upstream_conf *upstream)
+{
+	atomic_store_explicit(&upstream->state->connections_max,
+			      (unsigned int)upstream->limits.connections, memory_order_relaxed);
+}
+
 void upstream_release(struct upstream_conf *upstream)
 {
 	for (unsigned int i = 0; i < upstream->endpoint_count; i++)

@@ -110,6 +110,11 @@ struct upstream_conf {
  */
 int upstream_acquire(struct registry *registry, struct upstream_conf *upstream,
 		     unsigned int worker_count, uint64_t build_until_ms);
+/*
+ * The configuration is in force: its limits hold from now on, for calls that began under an earlier
+ * one, too. The control thread.
+ */
+void upstream_publish(const struct upstream_conf *upstream);
 /* Any thread. */
 void upstream_release(struct upstream_conf *upstream);
 

@@ -609,7 +609,7 @@ int upstream_call_attempt(struct upstream_call *call)
 		call_choose(call, chosen);
 		return call_reuse(call, conn);
 	}
-	if (upstream_place_take(call->local, call->upstream)) {
+	if (upstream_place_take(call->local)) {
 		call_choose(call, chosen);
 		return call_connect(call, NULL);
 	}
@@ -641,7 +641,7 @@ int upstream_call_start(struct upstream_call *call)
 		return -ENOMEM;
 	upstream_count(call->upstream->state, call->pools->worker_index, UPSTREAM_COUNTER_CALLS);
 
-	if (!upstream_queue_must_wait(call->local, call->upstream)) {
+	if (!upstream_queue_must_wait(call->local)) {
 		ret = upstream_call_attempt(call);
 		if (UNLIKELY(ret == -EAGAIN))
 			upstream_queue_make_room(call->local);

@@ -69,7 +69,7 @@ struct upstream_local {
 	unsigned int waiting_count;
 	bool running; /* the queue is being served */
 	struct timer timer;
-	struct list link; /* in pools->limited, from the first call under a limit on */
+	struct list link; /* in pools->limited, once there was a limit */
 };
 
 struct upstream_pools {
@@ -119,13 +119,15 @@ void upstream_conn_close(struct upstream_conn *conn);
 /* ---- upstream_queue.c: places, and the calls that wait for one ---- */
 
 /* False: the limit is reached. */
-bool upstream_place_take(struct upstream_local *local, const struct upstream_conf *upstream);
+bool upstream_place_take(struct upstream_local *local);
 /* Given back; somebody who waits may get it. */
 void upstream_place_free(struct upstream_local *local);
 
 void upstream_queue_init(struct upstream_local *local);
+/* A limit is in force: other workers may ask this one for its idle connections. */
+void upstream_queue_link(struct upstream_local *local);
 /* Must a new call stand behind others, or is there certainly nothing to be had? */
-bool upstream_queue_must_wait(struct upstream_local *local, const struct upstream_conf *upstream);
+bool upstream_queue_must_wait(struct upstream_local *local);
 /* 0, or -EAGAIN with call->failure set: too many wait. */
 int upstream_queue_join(struct upstream_call *call);
 void upstream_queue_leave(struct upstream_call *call);

@@ -96,6 +96,12 @@ void upstream_pools_set_generation(struct upstream_pools *pools, uint64_t genera
 				upstream_conn_close(conn);
 		}
 	}
+	for (unsigned int i = 0; i < pools->local_count; i++) {
+		struct upstream_local *local = pools->locals[i];
+
+		if (local && !list_is_empty(&local->idle))
+			upstream_queue_link(local);
+	}
 }
 
 void upstream_pools_drain(struct upstream_pools *pools, void (*on_empty)(void *arg), void *arg)

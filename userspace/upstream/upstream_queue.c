@@ -135,13 +135,19 @@ bool upstream_queue_yields(const struct upstream_local *local)
 
 /* ---- places ---- */
 
-bool upstream_place_take(struct upstream_local *local, const struct upstream_conf *upstream)
+static unsigned int limit_of(const struct upstream_local *local)
+{
+	return atomic_load_explicit(&local->state->connections_max, memory_order_relaxed);
+}
+
+bool upstream_place_take(struct upstream_local *local)
 {
 	atomic_uint *connections = &local->state->connections;
 	unsigned int open = atomic_load_explicit(connections, memory_order_relaxed);
+	unsigned int limit = limit_of(local);
 
 	do {
-		if (upstream->limits.connections && open >= upstream->limits.connections)
+		if (limit && open >= limit)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(
 		connections, &open, open + 1, memory_order_relaxed, memory_order_relaxed));
@@ -238,15 +244,20 @@ void upstream_queue_init(struct upstream_local *local)
 	timer_init(&local->timer, on_tick);
 }
 
-bool upstream_queue_must_wait(struct upstream_local *local, const struct upstream_conf *upstream)
+void upstream_queue_link(struct upstream_local *local)
+{
+	if (UNLIKELY(list_is_empty(&local->link)) && limit_of(local))
+		list_push_back(&local->pools->limited, &local->link);
+}
+
+bool upstream_queue_must_wait(struct upstream_local *local)
 {
 	const struct upstream_state *state = local->state;
 	uint64_t open, waiting;
 
-	if (LIKELY(!upstream->limits.connections))
-		return false;
-	if (UNLIKELY(list_is_empty(&local->link)))
-		list_push_back(&local->pools->limited, &local->link);
+	if (LIKELY(!limit_of(local)))
+		return local->waiting_count > 0; /* the limit was lifted just now */
+	upstream_queue_link(local);
 	if (local->waiting_count)
 		return true;
 	if (!list_is_empty(&local->idle))
@@ -254,7 +265,7 @@ bool upstream_queue_must_wait(struct upstream_local *local, const struct upstrea
 	/* Places that others are about to take are not free. */
 	open = atomic_load_explicit(&state->connections, memory_order_relaxed);
 	waiting = atomic_load_explicit(&state->waiting, memory_order_relaxed);
-	return open + waiting >= upstream->limits.connections;
+	return open + waiting >= limit_of(local);
 }
 
 int upstream_queue_join(struct upstream_call *call)
@@ -299,11 +310,11 @@ void upstream_queue_leave(struct upstream_call *call)
 static int serve_first(struct upstream_local *local)
 {
 	struct upstream_call *call = list_first(&local->waiting, struct upstream_call, queue_link);
-	uint64_t open = atomic_load_explicit(&local->state->connections, memory_order_relaxed);
+	unsigned int open = atomic_load_explicit(&local->state->connections, memory_order_relaxed);
+	unsigned int limit = limit_of(local);
 	int ret;
 
-	if (list_is_empty(&local->idle) && call->upstream->limits.connections &&
-	    open >= call->upstream->limits.connections)
+	if (list_is_empty(&local->idle) && limit && open >= limit)
 		return -EAGAIN;
 	ret = upstream_call_attempt(call);
 	if (ret == -EAGAIN) {

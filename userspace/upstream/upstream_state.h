@@ -77,6 +77,7 @@ struct upstream_state {
 
 	char apart[CACHE_LINE_BYTES]; /* from what every request reads */
 	atomic_uint connections;      /* of all workers and endpoints, closing ones included */
+	atomic_uint connections_max;  /* of the configuration in force; 0: any number */
 	atomic_uint waiting;	      /* calls in the workers' queues */
 	atomic_bool ejecting;	      /* somebody weighs whether an endpoint may be ejected */
 	/* The retry budget, see retry.h. */
