@@ -48,7 +48,10 @@ static void check_snapshot(const struct snapshot *snapshot)
 	for (unsigned int i = 0; i < snapshot->route_count; i++) {
 		const struct route *route = &snapshot->routes[i];
 
-		check(route->path.len && route->path.ptr[0] == '/');
+		check(route->path.len);
+		check(route->path_kind == ROUTE_PATH_REGEX || route->path.ptr[0] == '/');
+		check((route->path_kind == ROUTE_PATH_REGEX) == (route->regex != NULL));
+		check((route->path_kind == ROUTE_PATH_TEMPLATE) == (route->template != NULL));
 		check(route->action != ROUTE_PROXY ||
 		      !route->proxy.upstream != !route->proxy.split);
 		if (route->proxy.split)

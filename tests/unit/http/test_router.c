@@ -1,5 +1,6 @@
 #include "test_support.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -645,6 +646,29 @@ static void test_ten_thousand_hosts_cost_no_more(void **state)
 	}
 }
 
+static int build_in_small_arena(void *arg)
+{
+	struct fixture *fixture = arg;
+	struct arena arena;
+	struct router *router;
+
+	arena_init(&arena, 64, 1 << 20);
+	router = router_build(&arena, fixture->order, fixture->count, fixture->conflicts,
+			      CONFLICTS_MAX, &fixture->conflict_count);
+	arena_done(&arena);
+	return router ? 0 : -ENOMEM;
+}
+
+static void test_building_reports_each_failed_allocation(void **state)
+{
+	struct fixture *fixture = *state;
+
+	add(fixture, "a", "a.t,*.t", ROUTE_PATH_PREFIX, "/a", 0);
+	add(fixture, "b", "a.t", ROUTE_PATH_TEMPLATE, "/a/{x}", 0);
+	add(fixture, "c", "", ROUTE_PATH_REGEX, "/c.*", 0);
+	assert_true(test_failing_each_allocation(build_in_small_arena, fixture) > 4);
+}
+
 int main(void)
 {
 #define EACH(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -663,6 +687,7 @@ int main(void)
 		EACH(test_random_routes_are_found_as_by_looking_at_each),
 		EACH(test_lookup_cost_does_not_grow_with_the_number_of_routes),
 		EACH(test_ten_thousand_hosts_cost_no_more),
+		EACH(test_building_reports_each_failed_allocation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
