@@ -338,7 +338,8 @@ static void test_every_failed_allocation_is_reported_and_leaves_nothing(void **s
 	struct fixture fixture;
 
 	fixture_start(&fixture);
-	assert_int_equal(test_failing_each_allocation(open_once, &fixture), 4);
+	/* The sanitizer's strndup() allocates past our count. */
+	assert_in_range(test_failing_each_allocation(open_once, &fixture), 3, 4);
 	fixture_end(&fixture);
 }
 
