@@ -53,6 +53,21 @@ static int cell_memory(const json_t *row, struct buf *out)
 	return error ? error : output_member(out, row, "memory.level", OUTPUT_TEXT, ", ", "");
 }
 
+/* Lost lines are worth a look at the disk; nothing is said of none. */
+static int cell_access_log(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "access_log.file", OUTPUT_TEXT, "", "");
+
+	if (!error)
+		error = output_member(out, row, "access_log.format", OUTPUT_TEXT, ", ", "");
+	if (!error)
+		error = output_member(out, row, "access_log.lines", OUTPUT_COUNT, ", ", " lines");
+	if (!error && json_integer_value(document_get(row, "access_log.lines_lost")) > 0)
+		error = output_member(out, row, "access_log.lines_lost", OUTPUT_COUNT, ", ",
+				      " lost");
+	return error;
+}
+
 static int cell_dataplane(const json_t *row, struct buf *out)
 {
 	int error = 0;
@@ -97,6 +112,7 @@ static const struct output_column head[] = {
 	{"memory", NULL, OUTPUT_CELL, cell_memory},
 	{"steering", NULL, OUTPUT_CELL, cell_steering},
 	{"dataplane", NULL, OUTPUT_CELL, cell_dataplane},
+	{"access log", NULL, OUTPUT_CELL, cell_access_log},
 	{"privileges", NULL, OUTPUT_CELL, cell_privileges},
 	{NULL, NULL, 0, NULL},
 };

@@ -28,6 +28,8 @@ STATUS = {
     "counters": {"requests": 197465443, "responses_2xx": 190000000, "bad_requests": 17},
     "listeners": [
         {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"], "protocol": "http"}],
+    "access_log": {"file": "/var/log/sluice/access.log", "format": "json", "sample": 1,
+                   "lines": 197465440, "bytes": 74641936320, "lines_lost": 3},
     "privileges": {"capabilities": ["cap_bpf", "cap_net_admin", "cap_net_raw", "cap_perfmon"],
                    "seccomp": True, "seccomp_reason": None, "no_new_privs": True,
                    "landlock": False, "landlock_reason": "kernel without it"},

@@ -116,6 +116,18 @@ def test_local_answers_and_missing_routes_are_told(logged):
     assert (old["protocol"], old["host"]) == ("HTTP/1.0", None)
 
 
+def test_behind_a_trusted_proxy_client_and_peer_are_told_apart(logged):
+    logged.configure()
+    text = logged.sluice.config_path.read_text()
+    logged.sluice.write(text.replace("  access_log:", f"  trusted_proxies: [ {CLIENT[0]} ]\n"
+                                     "  access_log:"))
+    logged.sluice.start()
+    logged.ask("/say", fields=["X-Forwarded-For: 198.51.100.7"])
+    logged.ask("/say", fields=["X-Forwarded-For: 2001:db8::7"])
+    told = [(entry["client"], entry["peer"]) for entry in logged.entries(2)]
+    assert told == [("198.51.100.7", CLIENT[0]), ("2001:db8::7", CLIENT[0])]
+
+
 REFUSED = [
     # bytes, status, first line as it is kept, a word of the reason
     (b"GET /say HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", 400, "GET /say HTTP/1.1", "fold"),
