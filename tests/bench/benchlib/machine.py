@@ -37,6 +37,14 @@ def _exit_on_signal(number, _frame):
     sys.exit(128 + number)
 
 
+def sweep(folder):
+    """Removes what benches left that were killed, by the pid in the name."""
+    for path in Path(folder).glob("sluice-test-*"):
+        match = re.match(r"sluice-test-(\d+)(-|$)", path.name)
+        if match and not os.path.exists(f"/proc/{match[1]}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 class Place:
     """
     Moves this process into a network namespace of its own, which ends with the last process in it,
@@ -58,6 +66,8 @@ class Place:
         self.pins = Path(BPFFS) / name
         # In memory: what is measured is the writing of a log, not the disk below it.
         memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else "/tmp"
+        for folder in (memory, BPFFS):
+            sweep(folder)
         self.directory = Path(tempfile.mkdtemp(prefix=name + "-", dir=memory))
         self.directory.chmod(0o755)
         self.programs = []
