@@ -81,6 +81,15 @@ def test_manual_has_no_warnings(page):
     assert "NAME\n" in render(page)
 
 
+def test_every_kind_of_event_is_described_as_it_is():
+    kinds = re.findall(r'X\([A-Z_]+, "([a-z_]+)", ([A-Z]+), "(.*?)"\)',
+                       read("userspace/base/event.h"))
+    levels = {"ERROR": "error", "WARN": "warning", "INFO": "info"}
+    assert len(kinds) >= 12
+    rows = set(re.findall(r"^\| `([a-z_]+)` \| ([a-z]+) \|", read("docs/cli/event.md"), re.M))
+    assert rows == {(name, levels[level]) for name, level, _ in kinds}
+
+
 COMPLETION = os.path.join(TOP, "tools/completion/sluice.bash")
 
 

@@ -1,10 +1,10 @@
 """What a rewrite policy makes of a request on its way to the backend."""
 import pytest
 
-from lib.backend import RawBackend
+from lib.backend import RawBackend, answer_each
 from lib.daemon import Sluice
 from lib.netns import BACKEND, SLUICE
-from lib.wire import Wire
+from lib.wire import Wire, response
 
 CONFIG = f"""
 listeners: [ {{ name: web, address: "{SLUICE}:80" }} ]
@@ -83,6 +83,24 @@ def test_path_that_would_change_its_meaning_is_refused(wire, backend):
     assert answer.status == 400
     assert wire.ask("/join/a-b", host="find.test").status == 200  # the connection lives on
     assert [seen.target for seen in backend.requests] == ["/a/.b"]
+
+
+LOCATIONS = [
+    # host, target, Location of the backend, Location for the client
+    ("shop.test", "/shop/a", "/app/cart?x=1", "/shop/cart?x=1"),
+    ("shop.test", "/shop/a", "http://inner.test:8080/app/cart", "http://shop.test/shop/cart"),
+    ("shop.test", "/shop/a", "http://elsewhere.test/app/cart", "http://elsewhere.test/app/cart"),
+    ("old.test", "/v1/a", "/b", "/b"),  # what a regex made of a path cannot be turned back
+]
+
+
+def test_redirects_of_the_backend_are_told_in_the_clients_paths(wire, backend):
+    """36: and the name that only the upstream was asked by stays here."""
+    backend.handler = answer_each(*(response(status="302 Found", fields=[f"Location: {given}"])
+                                    for _, _, given, _ in LOCATIONS))
+    for host, target, given, expected in LOCATIONS:
+        answer = wire.ask(target, host=host)
+        assert (answer.status, answer.get("location")) == (302, expected), (host, given)
 
 
 def test_policies_of_a_route_are_shown(rewriting):
