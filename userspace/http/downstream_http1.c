@@ -227,6 +227,7 @@ static void on_closed(struct stream *stream)
 	send_queue_clear(&conn->queue);
 	list_remove(&conn->link);
 	conn_put(conn);
+	worker_memory_look(worker);
 	worker_connection_gone(worker);
 }
 

@@ -186,6 +186,7 @@ struct relief {
 	enum memory_level level;
 	uint64_t now_ms;
 	uint64_t oldest_ms, newest_ms; /* since when connections are idle */
+	int64_t heads_bytes;	       /* of unfinished heads that have to go */
 };
 
 static void relieve_one(struct downstream *conn, struct relief *relief)
@@ -205,7 +206,8 @@ static void relieve_one(struct downstream *conn, struct relief *relief)
 		}
 		break;
 	case DOWNSTREAM_HEAD:
-		if (level >= MEMORY_SHED) {
+		if (relief->heads_bytes > 0) {
+			relief->heads_bytes -= (int64_t)conn->partial.size_bytes;
 			worker_count(conn->worker, HTTP_COUNTER_MEMORY_RESET);
 			downstream_close(conn, true);
 		}
@@ -245,6 +247,9 @@ void downstream_http1_relieve(struct http_worker *worker, enum memory_level leve
 		.now_ms = loop_now_ms(worker->loop),
 		.oldest_ms = UINT64_MAX,
 	};
+
+	if (worker_memory_sheds(&worker->memory))
+		relief.heads_bytes = worker_memory_excess(&worker->memory);
 
 	list_for_each_safe (link, &worker->connections)
 		relieve_one(list_entry(link, struct downstream, link), &relief);

@@ -103,6 +103,7 @@ static int find_head(struct downstream *conn, struct str *ret_block, size_t *ret
 	size_before = conn->partial.size_bytes;
 	ret = buf_append(&conn->partial, rest);
 	conn->worker->memory.counted_bytes += conn->partial.size_bytes - size_before;
+	worker_memory_look(conn->worker);
 	if (ret < 0)
 		return -HTTP1_E_HEAD_BYTES;
 	if (before == 0)
@@ -126,6 +127,14 @@ static void start_request(struct downstream *conn, struct str block)
 		return;
 	exchange = conn->exchange;
 	request = &exchange->request;
+	worker_memory_look(conn->worker);
+	if (UNLIKELY(worker_memory_sheds(&conn->worker->memory))) {
+		/* Before anything else of it takes memory. */
+		worker_count(conn->worker, HTTP_COUNTER_MEMORY_SHED);
+		keep_start_line(exchange, block);
+		downstream_refuse_head(conn, 503, "memory is short");
+		return;
+	}
 	copy = arena_copy(&exchange->arena, block);
 	ret = copy.ptr
 		      ? http1_parse_request(copy, &conn->listener->http1, &exchange->arena, request)
@@ -150,12 +159,6 @@ static void start_request(struct downstream *conn, struct str block)
 		  request->expect_continue
 			  ? conn->idle_timeout_ms
 			  : pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms));
-	worker_memory_look(conn->worker);
-	if (UNLIKELY(conn->worker->memory.level >= MEMORY_SHED)) {
-		worker_count(conn->worker, HTTP_COUNTER_MEMORY_SHED);
-		exchange_fail_close(exchange, 503, "memory is short");
-		return;
-	}
 	exchange_start(exchange);
 }
 

@@ -9,7 +9,7 @@
  *
  *    75 %  NO_ACCEPT  no new connections; slow readers are squeezed, then reset
  *    85 %  SHRINK     idle connections are closed, the longest idle first; caches are given back
- *    95 %  SHED       new requests get 503
+ *    95 %  SHED       new requests get 503 (not for receive buffers alone: there they wait)
  *
  * Each level ends five points below where it began. Configuration, lists and the kernel's own
  * socket buffers are not counted. Made before the workers, freed after them. Thread rule: any.

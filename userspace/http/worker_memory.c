@@ -36,8 +36,10 @@ static void set_level(struct http_worker *worker, enum memory_level level)
 			      "worker %u accepts no connections: %llu of %llu bytes are in use",
 			      worker->index, (unsigned long long)http_node_memory(memory->node),
 			      (unsigned long long)memory->node->memory_limit_bytes);
-		timer_start(worker->loop, &memory->timer, TICK_MS);
 	}
+	/* The first look comes at once: what has just got short may be in somebody's way. */
+	if (level > before)
+		timer_start(worker->loop, &memory->timer, 0);
 	if (level == MEMORY_EASY) {
 		log_info("http", "worker %u accepts connections again", worker->index);
 		event_publish(EVENT_MEMORY_EASED, STR(""), "worker %u accepts connections again",
@@ -69,6 +71,13 @@ static void evaluate(struct http_worker *worker, uint64_t bytes)
 	loop_recv_usage(worker->loop, &held, &max);
 	memory->pool_level = memory_level_at(held, max, memory->pool_level);
 	set_level(worker, MAX(level, memory->pool_level));
+}
+
+int64_t worker_memory_excess(const struct worker_memory *memory)
+{
+	uint64_t bearable = memory->node->memory_limit_bytes / 100 * 85;
+
+	return (int64_t)http_node_memory(memory->node) - (int64_t)bearable;
 }
 
 void worker_memory_look(struct http_worker *worker)

@@ -21,7 +21,8 @@ struct worker_memory {
 	size_t counted_bytes;	/* what owners added */
 	uint64_t told_bytes;	/* as in the row */
 	uint64_t step_bytes;
-	enum memory_level level, pool_level, node_level_seen;
+	enum memory_level level; /* the higher of the two */
+	enum memory_level pool_level, node_level_seen;
 	atomic_uint level_shown; /* of `level`, for other threads */
 	struct timer timer;
 	void (*on_hold)(void *arg, bool hold); /* NULL: nobody accepts */
@@ -33,5 +34,15 @@ void worker_memory_done(struct http_worker *worker);
 /* What it holds at this moment. */
 uint64_t worker_memory_bytes(const struct http_worker *worker);
 void worker_memory_look(struct http_worker *worker);
+/* How much the node holds beyond the point where a level ends that sheds. */
+int64_t worker_memory_excess(const struct worker_memory *memory);
+/*
+ * New requests are to be refused. Only for the node's memory: where a worker lacks receive buffers
+ * alone, who holds them is ended and the others wait for that.
+ */
+static inline bool worker_memory_sheds(const struct worker_memory *memory)
+{
+	return memory->node_level_seen >= MEMORY_SHED;
+}
 
 #endif

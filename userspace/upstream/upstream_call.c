@@ -231,6 +231,7 @@ static int conn_begin(struct upstream_conn *conn, bool taken_over)
 	if (!taken_over) {
 		buf_reset(&conn->request);
 		ret = buf_append(&conn->request, call->head);
+		upstream_conn_note_bufs(conn);
 		if (ret == 0)
 			ret = send_queue_push(&conn->queue, buf_str(&conn->request), NULL);
 	}
@@ -283,6 +284,7 @@ static void conn_push_trailers(struct upstream_conn *conn, const struct http_fie
 		    buf_append(&conn->tail, STR("\r\n")) < 0)
 			conn->queue.failed = true;
 	}
+	upstream_conn_note_bufs(conn);
 	(void)send_queue_push(&conn->queue, buf_str(&conn->tail), NULL);
 }
 

@@ -47,6 +47,7 @@ struct upstream_conn {
 	struct buf request; /* request head of the call under way */
 	struct buf tail;    /* its trailers */
 	struct buf partial; /* response head that is not complete yet */
+	size_t bufs_bytes;  /* of the three, as upstream_conn_note_bufs() found them */
 	size_t scan;	    /* of http1_find_head_end in partial */
 	struct http1_body body;
 	struct splice_pipe *pipe; /* one reference, while a body goes through it */
@@ -78,7 +79,8 @@ struct upstream_pools {
 	struct send_segment_cache *segments;
 	void **slots; /* struct upstream_slot by endpoint->slot; NULL where none was needed yet */
 	unsigned int slot_count;
-	void **locals; /* struct upstream_local by upstream_state->slot; likewise */
+	size_t bufs_bytes; /* of all connections, see upstream_pools_memory() */
+	void **locals;	   /* struct upstream_local by upstream_state->slot; likewise */
 	unsigned int local_count;
 	struct list limited;
 	struct list free_conns;
@@ -111,6 +113,8 @@ struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
 struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct endpoint *endpoint,
 					const struct stream_ops *ops,
 					void (*on_timer)(struct timer *timer));
+/* After one of its buffers may have grown or gone. */
+void upstream_conn_note_bufs(struct upstream_conn *conn);
 /* After on_closed(), or when it never connected. */
 void upstream_conn_put(struct upstream_conn *conn);
 /* Detaches it from call and pool and closes the stream. */

@@ -10,7 +10,6 @@
 #define FREE_CONNS_MAX	  64
 #define REQUEST_CAP_BYTES (256u * 1024)
 #define REQUEST_KEEP_MAX  (8u * 1024)
-#define CONN_BUFS_BYTES	  1024
 
 static void count_connections(const struct upstream_conn *conn, int open, int idle)
 {
@@ -22,11 +21,31 @@ static void count_connections(const struct upstream_conn *conn, int open, int id
 		row_add(&row->connections_idle, idle);
 }
 
+void upstream_conn_note_bufs(struct upstream_conn *conn)
+{
+	size_t bytes = conn->request.size_bytes + conn->tail.size_bytes + conn->partial.size_bytes;
+
+	conn->pools->bufs_bytes += bytes - conn->bufs_bytes;
+	conn->bufs_bytes = bytes;
+}
+
+/* One large message must not stay with a connection that waits for small ones. */
+static void trim_bufs(struct upstream_conn *conn)
+{
+	struct buf *const bufs[] = {&conn->request, &conn->tail, &conn->partial};
+
+	for (size_t i = 0; i < ARRAY_SIZE(bufs); i++)
+		if (bufs[i]->size_bytes > REQUEST_KEEP_MAX)
+			buf_done(bufs[i]);
+	upstream_conn_note_bufs(conn);
+}
+
 static void conn_free(struct upstream_conn *conn)
 {
 	buf_done(&conn->request);
 	buf_done(&conn->tail);
 	buf_done(&conn->partial);
+	upstream_conn_note_bufs(conn);
 	free(conn);
 }
 
@@ -128,9 +147,8 @@ unsigned int upstream_pools_connections(const struct upstream_pools *pools)
 
 uint64_t upstream_pools_memory(const struct upstream_pools *pools)
 {
-	/* A request head is written into a buffer of its connection, mostly a small one. */
-	return ((uint64_t)pools->conn_count + pools->free_count) *
-	       (sizeof(struct upstream_conn) + CONN_BUFS_BYTES);
+	return ((uint64_t)pools->conn_count + pools->free_count) * sizeof(struct upstream_conn) +
+	       pools->bufs_bytes;
 }
 
 void upstream_pools_trim(struct upstream_pools *pools)
@@ -242,6 +260,7 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 	slot = slot_get(pools, conn->endpoint->slot);
 	if (!slot || slot->idle_count >= UPSTREAM_IDLE_MAX)
 		return false;
+	trim_bufs(conn);
 	list_push_front(&slot->idle, &conn->link);
 	list_push_front(&conn->local->idle, &conn->local_link);
 	slot->idle_count++;
@@ -317,9 +336,8 @@ void upstream_conn_put(struct upstream_conn *conn)
 	buf_reset(&conn->request);
 	buf_reset(&conn->tail);
 	buf_reset(&conn->partial);
-	if (pools->free_count < FREE_CONNS_MAX && conn->request.size_bytes <= REQUEST_KEEP_MAX &&
-	    conn->tail.size_bytes <= REQUEST_KEEP_MAX &&
-	    conn->partial.size_bytes <= REQUEST_KEEP_MAX) {
+	trim_bufs(conn);
+	if (pools->free_count < FREE_CONNS_MAX) {
 		list_push_front(&pools->free_conns, &conn->link);
 		pools->free_count++;
 	} else {

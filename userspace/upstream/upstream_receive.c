@@ -122,7 +122,9 @@ static int conn_find_head(struct upstream_conn *conn, const struct recv_buf *buf
 		if (ret < 0)
 			return ret;
 	}
-	if (buf_append(&conn->partial, rest) < 0)
+	ret = buf_append(&conn->partial, rest);
+	upstream_conn_note_bufs(conn);
+	if (ret < 0)
 		return -HTTP1_E_HEAD_BYTES;
 	if (before == 0) {
 		conn->scan = scan;
