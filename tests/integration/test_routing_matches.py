@@ -104,6 +104,16 @@ def test_templates_regexes_headers_and_query_choose_the_route(wire):
     assert not wrong, "\n".join(wrong)
 
 
+def test_a_regex_that_reaches_its_limit_is_counted_and_no_match(wire, routed):
+    def limits():
+        return routed.admin("/v1/status")["counters"]["regex_limits"]
+
+    before = limits()
+    assert wire.ask("/" + "a" * 4000 + "!", host="m.test").status == 404
+    wire.ask("/v", host="m.test")  # the first one is counted when it is over
+    assert limits() == before + 1
+
+
 def test_ten_thousand_routes_are_served(topology, routed):
     with Wire(topology.connect("client", SLUICE, 81)) as wire:
         for i in range(0, 10000, 101):

@@ -70,6 +70,9 @@ static void record(const struct exchange *exchange)
 		row = &exchange->route->stats->rows[worker->index];
 	route_row_count(row, exchange->status, exchange->bytes_in, exchange->bytes_out,
 			(end_ns - exchange->begin_ns) / 1000);
+	/* Of routes, conditions and policies alike: whatever was matched on this thread. */
+	atomic_store_explicit(&worker->counters[HTTP_COUNTER_REGEX_LIMITS],
+			      route_regex_limit_hits(), memory_order_relaxed);
 	access_log_write(&worker->access_log, exchange, end_ns);
 }
 

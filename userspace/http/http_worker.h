@@ -23,6 +23,7 @@ struct http_worker;
 	X(REQUESTS, "requests", "requests with a complete head")                                   \
 	X(BAD_REQUESTS, "bad_requests", "requests refused by the codec")                           \
 	X(NO_ROUTE, "no_route", "requests that no route matches")                                  \
+	X(REGEX_LIMITS, "regex_limits", "regexes given up at a limit, taken as no match")          \
 	X(LOCAL_ERRORS, "local_errors", "error answers made here")                                 \
 	X(HEADER_TIMEOUTS, "header_timeouts", "connections closed: head not complete in time")     \
 	X(IDLE_TIMEOUTS, "idle_timeouts", "connections closed: idle")                              \

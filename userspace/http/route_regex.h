@@ -48,7 +48,7 @@ bool route_regex_matches(const struct route_regex *regex, struct str subject);
 bool route_regex_find(const struct route_regex *regex, struct str subject, struct str *ret_groups,
 		      unsigned int group_max);
 
-/* Matches given up at a limit (or for want of memory), in the whole process, since its start. */
+/* Matches given up at a limit (or for want of memory) on this thread, since its start. */
 uint64_t route_regex_limit_hits(void);
 /* Is there machine code for it? For tests and benchmarks. */
 bool route_regex_is_jit(const struct route_regex *regex);
