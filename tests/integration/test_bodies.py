@@ -257,3 +257,38 @@ def test_a_body_cut_by_its_backend_is_cut_for_the_client(lane):
             wire.read_response_body(wire.read_response_head(), sink=got.extend)
         assert bytes(got) == payload(0, cut_at)[:len(got)]
         wire.close()
+
+
+def test_what_a_slow_backend_sent_of_a_large_body_is_not_held_back(lane):
+    """Pieces are gathered only as long as they come quickly."""
+    body = payload(9, 4 * MIB)
+    arrived = [threading.Event(), threading.Event()]
+
+    def handler(connection):
+        for _ in range(2):
+            connection.read_request()
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+            connection.send(body[:100_000])
+            assert arrived[0].wait(60)
+            connection.send(body[100_000:2_000_100])
+            assert arrived[1].wait(60)
+            connection.send(body[2_000_100:])
+            for event in arrived:
+                event.clear()
+        connection.wait_for_end()
+
+    lane.backend.handler = handler
+    wire = lane.connect()
+    for _ in range(2):
+        got = bytearray()
+
+        def sink(data):
+            got.extend(data)
+            if len(got) == 100_000:
+                arrived[0].set()
+            if len(got) == 2_000_100:
+                arrived[1].set()
+
+        wire.send(request("/", host=lane.host))
+        wire.read_response_body(wire.read_response_head(), sink=sink)
+        assert got == body
