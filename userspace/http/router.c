@@ -235,10 +235,14 @@ static const struct route *search_host(struct search *search, struct str name)
 enum router_result router_find(const struct router *router, const struct router_request *request,
 			       struct router_match *ret_match)
 {
-	struct search search = {.router = router, .request = request, .match = ret_match};
 	const struct route *route = NULL;
 	struct str host = request->host;
+	struct search search; /* member by member: segments would cost more than the lookup */
 
+	search.router = router;
+	search.request = request;
+	search.match = ret_match;
+	search.only_method_failed = search.split = false;
 	ret_match->route = NULL;
 	ret_match->allow = 0;
 	ret_match->steps = 0;

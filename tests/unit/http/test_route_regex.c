@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "http/route_regex.h"
 
@@ -192,6 +195,47 @@ static void test_threads_match_one_pattern_side_by_side(void **state)
 	}
 }
 
+#ifndef PR_SET_MDWE
+#define PR_SET_MDWE		 65
+#define PR_MDWE_REFUSE_EXEC_GAIN 1
+#endif
+
+/* 0: all is well; 1: no; 2: the kernel (before 6.3) cannot refuse executable memory. */
+static int match_without_executable_memory(void)
+{
+	struct route_regex_error error;
+	struct route_regex *regex = NULL;
+
+	if (prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0))
+		return 2;
+	if (route_regex_compile(STR("/item/(\\d+)"), ROUTE_REGEX_WHOLE, &arena, &regex, &error) ||
+	    route_regex_is_jit(regex))
+		return 1;
+	return route_regex_matches(regex, STR("/item/17")) &&
+			       !route_regex_matches(regex, STR("/item/17x"))
+		       ? 0
+		       : 1;
+}
+
+static void test_where_executable_memory_is_refused_the_interpreter_matches(void **state)
+{
+	pid_t child;
+	int status;
+
+	(void)fflush(NULL);
+	child = fork();
+	assert_true(child >= 0);
+	if (!child)
+		_exit(match_without_executable_memory());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 2) {
+		print_message("skipped: no PR_SET_MDWE in this kernel\n");
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void test_literal_prefix_holds_nothing_that_a_match_may_lack(void **state)
 {
 	static const struct {
@@ -243,6 +287,8 @@ static void test_literal_prefix_holds_nothing_that_a_match_may_lack(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* First: later there is executable memory with room for more. */
+		cmocka_unit_test(test_where_executable_memory_is_refused_the_interpreter_matches),
 		cmocka_unit_test(test_span_says_whether_the_whole_subject_must_match),
 		cmocka_unit_test(test_a_pattern_that_does_not_compile_is_refused_with_its_offset),
 		cmocka_unit_test(test_an_overlong_pattern_is_refused),
