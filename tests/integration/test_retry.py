@@ -1,5 +1,6 @@
 """A request that failed at one endpoint and is sent to another, and those that must not be."""
 import hashlib
+import threading
 import time
 
 import pytest
@@ -185,6 +186,32 @@ def test_post_is_not_sent_again_after_per_try(group):
     up = group([never_answer], NO_EJECTION, "retry: { per_try: 200ms, attempts: 5 }")
     assert up.ask(method="POST").status == 504
     assert up.seen() == [1]
+
+
+def test_slow_upload_does_not_use_up_the_time_of_the_attempt(group):
+    """The client takes longer than per_try for its body; the backend answers at once."""
+    up = group([named(0)], NO_EJECTION, "retry: { per_try: 300ms }")
+    wire = up.connect()
+    wire.send(b"POST / HTTP/1.1\r\nHost: up.test\r\nContent-Length: 40\r\n\r\n")
+    never = threading.Event()
+    for _ in range(40):
+        wire.send(b"x")
+        never.wait(0.02)  # the client is slow
+    assert wire.read_response().status == 200
+
+
+def test_header_that_trickles_in_does_not_stretch_the_response_timeout(group):
+    def trickle(connection):
+        connection.read_request()
+        connection.send(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while True:
+            connection.send(b"x")
+            never.wait(0.02)
+
+    never = threading.Event()
+    up = group([trickle], NO_EJECTION, "timeouts: { response: 500ms }")
+    assert up.ask().status == 504
+    assert up.endpoint(0)["timeouts"] == 1
 
 
 def test_response_timeout_bounds_all_attempts(group):

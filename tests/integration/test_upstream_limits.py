@@ -236,6 +236,15 @@ def test_reload_that_raises_the_limit_lets_waiting_requests_go(group):
     assert {wire.read_response().status for wire in (first, waiter, newcomer)} == {200}
 
 
+def test_kept_connections_end_after_the_idle_time(group):
+    up = group([named(0)], "timeouts: { idle: 300ms }")
+    for _ in range(4):
+        assert up.ask().status == 200
+    up.wait_for("connections", 0)
+    assert up.endpoint(0)["connections"] == {"open": 0, "idle": 0}
+    assert up.ask().status == 200
+
+
 def test_no_place_leaks_whatever_fails(group, rng):
     """Refused, reset, silent, broken and busy backends, clients that leave, queues that overflow."""
     chance = random.Random(rng.random())

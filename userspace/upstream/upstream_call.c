@@ -155,6 +155,13 @@ static uint64_t time_left(const struct upstream_call *call, uint64_t most_ms)
 	return due_ms > now_ms ? due_ms - now_ms : 0;
 }
 
+static void call_start_try(struct upstream_call *call)
+{
+	uint64_t per_try_ms = call->upstream->retry.per_try_ms;
+
+	call->try_deadline_ms = per_try_ms ? call_now_ms(call) + per_try_ms : 0;
+}
+
 void upstream_conn_restart_timer(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
@@ -176,6 +183,8 @@ void upstream_conn_restart_timer(struct upstream_conn *conn)
 
 		if (!call->deadline_ms)
 			call->deadline_ms = call_now_ms(call) + response_ms;
+		if (!call->try_deadline_ms)
+			call_start_try(call);
 		timer_start(loop, &conn->timer, time_left(call, response_ms));
 	} else {
 		timer_start(loop, &conn->timer, call->upstream->idle_timeout_ms);
@@ -437,12 +446,13 @@ static const struct endpoint_conf *call_pick(struct upstream_call *call, bool ag
 
 static void call_choose(struct upstream_call *call, const struct endpoint_conf *chosen)
 {
-	uint64_t per_try_ms = call->upstream->retry.per_try_ms;
-
 	call->chosen = chosen;
 	call->tried[call->tried_count++] = (uint16_t)(chosen - call->upstream->endpoints);
 	call->resent = false;
-	call->try_deadline_ms = per_try_ms ? call_now_ms(call) + per_try_ms : 0;
+	/* A body takes the time that its client needs: then the attempt counts from its end. */
+	call->try_deadline_ms = 0;
+	if (call->framing == HTTP_FRAMING_NONE)
+		call_start_try(call);
 }
 
 /* From the idle stack, still in its state. */
