@@ -49,6 +49,25 @@ def test_refused_connection_is_tried_at_another_endpoint_for_any_method(group):
     assert facts["retries"] == facts["endpoints"][0]["connect_failures"] > 0
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_empty_chunked_body_is_whole_at_the_other_endpoint(group, method):
+    up = group([None, hash_body], NO_EJECTION, "retry: { on: [ connect, reset ] }", workers=1)
+    for _ in range(4):
+        wire = up.connect()
+        wire.send(f"{method} / HTTP/1.1\r\nHost: up.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "0\r\n\r\n".encode())
+        assert wire.read_response().body.decode() == f"{method} {hashlib.sha256().hexdigest()}"
+    assert up.facts()["retries"] > 0
+
+
+def test_empty_chunked_body_ends_the_right_to_a_second_sending(group):
+    up = group([reset_before_answer, reset_before_answer], NO_EJECTION, "retry: { on: [ reset ] }")
+    wire = up.connect()
+    wire.send(b"PUT / HTTP/1.1\r\nHost: up.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+    assert wire.read_response().status == 502
+    assert sum(up.seen()) == 1
+
+
 def test_two_dead_endpoints_of_three_are_no_failure(group):
     up = group([None, None, named(2)], NO_EJECTION)
     assert {up.ask().body for _ in range(9)} == {b"2"}

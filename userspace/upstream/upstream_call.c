@@ -305,6 +305,9 @@ void upstream_call_send_end(struct upstream_call *call, const struct http_field 
 	if (!conn || call->request_done)
 		return;
 	call->request_done = true;
+	/* The last chunk is part of what cannot be had again from the owner. */
+	if (call->framing == HTTP_FRAMING_CHUNKED)
+		call->body_taken = true;
 	if (call->framing == HTTP_FRAMING_CHUNKED && !conn->send_failed) {
 		(void)send_queue_push(&conn->queue, STR("0\r\n"), NULL);
 		if (trailer_count)
@@ -495,6 +498,8 @@ static int call_connect(struct upstream_call *call, struct upstream_conn *from)
 		SWAP(conn->queue, from->queue);
 		SWAP(conn->request, from->request);
 		SWAP(conn->tail, from->tail);
+		upstream_conn_note_bufs(conn);
+		upstream_conn_note_bufs(from);
 	}
 	call_attach(call, conn);
 	call->reused = false;
@@ -611,12 +616,14 @@ static struct upstream_conn *take_any_idle(struct upstream_call *call)
 
 int upstream_call_attempt(struct upstream_call *call)
 {
-	const struct endpoint_conf *chosen = call_pick(call, true);
-	struct upstream_conn *conn = upstream_pools_take_idle(call->pools, chosen->endpoint);
+	const struct endpoint_conf *chosen;
+	struct upstream_conn *conn;
 
 	call->failure = UPSTREAM_E_LOCAL;
-	if (call->overrun)
+	if (UNLIKELY(call->overrun))
 		return -EPROTO;
+	chosen = call_pick(call, true);
+	conn = upstream_pools_take_idle(call->pools, chosen->endpoint);
 	if (LIKELY(conn)) {
 		call_choose(call, chosen);
 		return call_reuse(call, conn);

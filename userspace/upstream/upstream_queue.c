@@ -289,7 +289,9 @@ int upstream_queue_join(struct upstream_call *call)
 		publish_since(local);
 		timer_start(local->pools->loop, &local->timer, TICK_MS);
 	}
-	ask_others(local, call->upstream);
+	/* Not each time in a burst; the tick asks for all. */
+	if (!(local->waiting_count & (local->waiting_count - 1)))
+		ask_others(local, call->upstream);
 	return 0;
 }
 
