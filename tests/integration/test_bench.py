@@ -77,6 +77,18 @@ def test_the_bench_of_files_writes_every_figure_for_every_case(tmp_path):
                                                       for figure in FIGURES}
 
 
+def test_the_bench_of_idle_connections_writes_its_figure(tmp_path):
+    output = tmp_path / "idle.json"
+    done = subprocess.run(
+        [sys.executable, "-B", BENCHES / "bench_idle.py", "--quick", "--output", output],
+        capture_output=True, text=True, timeout=120, check=False, preexec_fn=die_with_parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(output.read_text())
+    row, = found["rows"]
+    assert row["ours"] > 0 and set(row["peers"]) == {"nginx", "haproxy"}
+    assert row["bar"] == 6144 and row["unit"] == "bytes each"
+
+
 def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
     output = tmp_path / "http.json"
     done = subprocess.run(

@@ -37,8 +37,9 @@ def node(sluice):
     return sluice.start()
 
 
-def configure(sluice, limit):
-    sluice.configure(CONFIG.format(v4=SLUICE, v6=SLUICE6, limit=limit, backend=BACKEND[0]))
+def configure(sluice, limit, trusted="[]"):
+    text = sluice.preamble().replace("node:\n", f"node:\n  trusted_proxies: {trusted}\n", 1)
+    sluice.write(text + CONFIG.format(v4=SLUICE, v6=SLUICE6, limit=limit, backend=BACKEND[0]))
 
 
 def counter(sluice, name):
@@ -124,6 +125,14 @@ def test_hardening_16_limit_follows_a_reload_and_counts_on(node, crowd):
     assert crowd.enter(CLIENT[0]) is None
     for wire in crowd.wires:  # those that are in stay
         assert wire.ask(host="any.test").status == 200
+
+
+def test_hardening_16_trusted_proxies_are_not_counted(sluice, crowd):
+    configure(sluice, LIMIT, f"[ {CLIENT[0]} ]")
+    sluice.start()
+    assert all(crowd.enter(CLIENT[0]) for _ in range(3 * LIMIT))
+    assert all(crowd.enter(CLIENT[1]) for _ in range(LIMIT))
+    assert crowd.enter(CLIENT[1]) is None
 
 
 def test_hardening_16_silent_connections_count_until_they_are_timed_out(node, topology, crowd):

@@ -230,3 +230,37 @@ def test_hardening_16_requests_are_shed_when_nothing_else_helps(node, topology, 
         assert statuses.count(503) <= counter(node, "memory_shed")
         wires.close()
         back_to_normal(node, topology)
+
+
+IDLE_COUNT = 2000
+IDLE_BYTES = 6 * 1024
+
+
+def rollup_bytes(pid):
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Rss:"):
+                return int(line.split()[1]) * 1024
+    raise AssertionError(f"no Rss for {pid}")
+
+
+@pytest.mark.skipif(IS_SANITIZED, reason="sanitizers keep memory of their own")
+def test_idle_connection_takes_little_memory(sluice, topology, wires, long):
+    """Everything of a request is given back when its connection becomes idle."""
+    count = 9000 if long else IDLE_COUNT
+    sluice.configure(CONFIG.replace("limits: {", "limits: { connections_per_source: 10000,", 1))
+    sluice.start()
+    with RawBackend(topology, BACKEND[1], 9000):
+        warm = [wires.connect(source=CLIENT[at % 4]) for at in range(50)]
+        for wire in warm:
+            assert wire.ask(host="good.test").status == 200
+        before = rollup_bytes(sluice.pid)
+        for at in range(count):
+            assert wires.connect(source=CLIENT[at % 4]).ask(host="good.test").status == 200
+        each = (rollup_bytes(sluice.pid) - before) / count
+        assert connections(sluice) == count + len(warm)
+        assert each <= IDLE_BYTES, f"{each:.0f} bytes each"
+        for wire in wires[::100]:
+            assert wire.ask(host="good.test").status == 200
+        wires.close()
+        wait_until(lambda: connections(sluice) == 0, "they are gone", deadline_s=60)

@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "http/downstream_http1.h"
+#include "http/forwarding.h"
 #include "io/stream_progress.h"
 
 #define REFUSED_LOG_MS 10000
@@ -27,12 +28,15 @@ static void log_refused(struct downstream *conn)
 		 conn->listener->connections_per_source);
 }
 
+/* Proxies that are trusted bring the connections of many, and are not counted. */
 int downstream_admit(struct downstream *conn)
 {
 	struct http_node *node = conn->worker->memory.node;
 	int ret;
 
-	if (!node || !conn->peer.family)
+	if (!node || !conn->peer.family ||
+	    trusted_proxies_have(&conn->worker->config->snapshot->node.trusted_proxies,
+				 &conn->peer))
 		return 0;
 	ret = source_table_take(node->sources, conn->listener->name, &conn->peer,
 				conn->listener->connections_per_source, &conn->source);
