@@ -1,0 +1,132 @@
+"""
+HARDENING 15: slowhttptest's four ways of wearing a server out with few bytes, while a client that
+behaves is served as ever. Afterwards nothing of it is left.
+
+In a short run the four attack one daemon at the same time; in the long one each has it to itself,
+with more connections and for longer.
+"""
+import shutil
+import subprocess
+import threading
+import time
+
+import pytest
+
+from lib.backend import RawBackend
+from lib.netns import BACKEND, CLIENT, SLUICE
+from lib.programs import start_nginx
+from lib.wait import Thread, wait_until
+from lib.wire import Wire
+
+TOOL = "slowhttptest"
+NGINX_PORT = 8080
+LARGE_BYTES = 2 << 20
+LARGE_URL = "/large.bin"
+FORM_URL = "/form"  # its backend wants the whole of a body before it answers
+MODES = {
+    "slow headers": ["-H", "-i", "1", "-x", "10"],
+    "slow body": ["-B", "-i", "1", "-s", "8192", "-x", "10"],
+    "range": ["-R", "-a", "5", "-b", "500"],
+    "slow read": ["-X", "-n", "1", "-w", "1", "-y", "256", "-z", "5", "-k", "3"],
+}
+CONFIG = f"""
+listeners:
+  - name: web
+    address: [ "{SLUICE}:80" ]
+    timeouts: {{ header: 3s, idle: 5s, request: 10s }}
+upstreams:
+  - {{ name: nginx, endpoints: [ "{BACKEND[2]}:{NGINX_PORT}" ] }}
+  - {{ name: form, endpoints: [ "{BACKEND[0]}:9000" ] }}
+routes:
+  - {{ name: form, match: {{ path: {{ exact: {FORM_URL} }} }}, proxy: {{ upstream: form }} }}
+  - {{ name: all, proxy: {{ upstream: nginx }} }}
+"""
+
+
+@pytest.fixture
+def backend(topology, tmp_path):
+    with start_nginx(topology, tmp_path / "nginx", BACKEND[2], NGINX_PORT,
+                     {"small.txt": b"small", "large.bin": b"L" * LARGE_BYTES}) as program:
+        with RawBackend(topology, BACKEND[0], 9000):
+            yield program
+
+
+def status(sluice):
+    return sluice.admin("/v1/status")
+
+
+def attack(topology, mode, connections, seconds):
+    """slowhttptest has bound itself by -l; it ends earlier when all its connections are closed."""
+    url = FORM_URL if mode == "slow body" else LARGE_URL
+    return topology.popen(
+        "client", TOOL, *MODES[mode], "-c", str(connections), "-r", str(connections),
+        "-l", str(seconds), "-p", "20", "-u", f"http://{SLUICE}{url}",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+class WellBehaved:
+    """Asks on a new connection and again on it, all the time."""
+
+    def __init__(self, topology):
+        self.topology = topology
+        self.answers, self.slowest_s = 0, 0.0
+        self.stop = threading.Event()
+        self.thread = Thread(self._run)
+
+    def _run(self):
+        while not self.stop.is_set():
+            with Wire(self.topology.connect("client", SLUICE, 80, source=CLIENT[1])) as wire:
+                for target, size in (("/small.txt", 5), (LARGE_URL, LARGE_BYTES),
+                                     ("/small.txt", 5)):
+                    began = time.monotonic()
+                    answer = wire.ask(target, host="any.test")
+                    assert (answer.status, len(answer.body)) == (200, size), answer
+                    self.answers += 1
+                    self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+
+    def finish(self):
+        self.stop.set()
+        self.thread.finish()
+
+
+def withstand(sluice, topology, modes, connections, seconds):
+    """Attacks by all modes at once; returns what the counters say of it."""
+    good = WellBehaved(topology)
+    attackers = {mode: attack(topology, mode, connections, seconds) for mode in modes}
+    reports = {}
+    try:
+        for mode, process in attackers.items():
+            reports[mode], _ = process.communicate(timeout=seconds + 60)
+    finally:
+        for process in attackers.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait(20)
+    good.finish()
+    assert good.answers >= 9, "the client that behaves was hardly served"
+    for mode, report in reports.items():
+        assert "connected" in report or "closed" in report, f"{mode}: {report}"
+
+    def idle():
+        now = status(sluice)
+        return sum(each["connections"] for each in now["workers"]) == 0
+
+    wait_until(idle, "every connection of the attack was let go", deadline_s=60)
+    assert status(sluice)["memory"]["level"] == "easy"
+    with Wire(topology.connect("client", SLUICE, 80)) as wire:
+        assert wire.ask("/small.txt", host="any.test").body == b"small"
+    return status(sluice)["counters"]
+
+
+@pytest.mark.skipif(not shutil.which(TOOL), reason=f"{TOOL} is not installed: run scripts/setup")
+def test_hardening_15_slowhttptest_does_not_harm_others(sluice, topology, backend, long):
+    sluice.configure(CONFIG)
+    sluice.start()
+    if long:
+        for mode in MODES:
+            counters = withstand(sluice, topology, [mode], 400, 15)
+    else:
+        counters = withstand(sluice, topology, list(MODES), 150, 8)
+    assert counters["header_timeouts"] > 0, counters
+    assert counters["slow_bodies"] > 0, counters
+    assert counters["slow_readers"] > 0, counters
