@@ -121,6 +121,7 @@ static const struct output_column listener_columns[] = {
 	{"LISTENER", "name", OUTPUT_TEXT, NULL},
 	{"PROTOCOL", "protocol", OUTPUT_TEXT, NULL},
 	{"ADDRESS", "address", OUTPUT_TEXT, NULL},
+	{"NOT OF THIS HOST", "absent", OUTPUT_TEXT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

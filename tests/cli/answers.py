@@ -27,7 +27,8 @@ STATUS = {
                                   "program_id": 31, "adopted": True}]},
     "counters": {"requests": 197465443, "responses_2xx": 190000000, "bad_requests": 17},
     "listeners": [
-        {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"], "protocol": "http"}],
+        {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"],
+         "absent": ["[2001:db8::10]:80"], "protocol": "http"}],
     "access_log": {"file": "/var/log/sluice/access.log", "format": "json", "sample": 1,
                    "lines": 197465440, "bytes": 74641936320, "lines_lost": 3},
     "privileges": {"capabilities": ["cap_bpf", "cap_net_admin", "cap_net_raw", "cap_perfmon"],

@@ -32,6 +32,34 @@ def ask(topology, target="/", port=80, host="any.test"):
         return wire.ask(target, host=host)
 
 
+def test_listener_address_that_is_not_the_hosts_is_named(sluice, topology):
+    absent = "10.77.1.77"
+    sluice.configure(saying("one"))
+    sluice.start()
+    assert sluice.admin("/v1/status")["listeners"][0]["absent"] == []
+    assert "is no address of this host" not in sluice.log.text()
+    sluice.configure(f"""
+listeners:
+  - name: web
+    address: [ "{SLUICE}:80", "{absent}:80", "10.99.0.0/24:80", "[fd77:1::77]:81" ]
+routes:
+  - {{ name: say, respond: {{ status: 200, body: two }} }}
+""")
+    seen = len(sluice.log.lines)
+    sluice.reload()
+    for address in (f"{absent}:80", r"\[fd77:1::77\]:81"):
+        assert sluice.log.wait_for(f"'web': {address} is no address of this host", start=seen)
+    assert sluice.admin("/v1/status")["listeners"][0]["absent"] == [f"{absent}:80",
+                                                                    "[fd77:1::77]:81"]
+    assert f"{absent}:80, [fd77:1::77]:81" in sluice.cli("status", check=True).stdout
+    assert ask(topology).body == b"two"
+    topology.ip("sluice", "address", "add", f"{absent}/32", "dev", "lo")
+    try:
+        assert sluice.admin("/v1/status")["listeners"][0]["absent"] == ["[fd77:1::77]:81"]
+    finally:
+        topology.ip("sluice", "address", "delete", f"{absent}/32", "dev", "lo")
+
+
 BAD = [
     # lines after the preamble, what is said
     ("listenrs: []", r":\d+:1: .*'listenrs'.*listeners"),

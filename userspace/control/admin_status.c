@@ -4,7 +4,11 @@
 
 #include "abi/dataplane.h"
 #include "base/clock.h"
+#include "control/address_check.h"
 #include "control/admin_api.h"
+
+/* Each look is a socket; who has more addresses than that finds the rest in the log. */
+#define ABSENT_LOOKS_MAX 64u
 
 void admin_get_version(struct daemon *daemon, const struct admin_request *request,
 		       struct admin_response *response)
@@ -171,6 +175,13 @@ static void write_listeners(struct json_writer *json, const struct snapshot *sna
 			json_cstring(
 				json, NULL,
 				steering_format_tuple(&listener->tuples[j], text, sizeof(text)));
+		json_close_array(json);
+		json_open_array(json, "absent");
+		for (unsigned int j = 0; j < MIN(listener->tuple_count, ABSENT_LOOKS_MAX); j++)
+			if (!address_is_here(&listener->tuples[j]))
+				json_cstring(json, NULL,
+					     steering_format_tuple(&listener->tuples[j], text,
+								   sizeof(text)));
 		json_close_array(json);
 		json_cstring(json, "protocol", "http");
 		json_close_object(json);

@@ -1,3 +1,4 @@
+#include "control/address_check.h"
 #include "control/reload.h"
 
 #include <errno.h>
@@ -149,6 +150,7 @@ int reload_publish(struct daemon *daemon, struct snapshot *snapshot, struct stee
 		upstream_publish(&snapshot->upstreams[i]);
 	changes_post(&changes);
 	steering_plan_commit(plan);
+	address_check_log(snapshot);
 	return 0;
 }
 

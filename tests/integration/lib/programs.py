@@ -53,7 +53,7 @@ worker_processes 1;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
 user root;
-events {{ worker_connections 256; }}
+events {{ worker_connections 2048; }}
 http {{
 	access_log off;
 	client_body_temp_path {directory}/body;
