@@ -260,7 +260,7 @@ def test_a_body_cut_by_its_backend_is_cut_for_the_client(lane):
 
 
 def test_what_a_slow_backend_sent_of_a_large_body_is_not_held_back(lane):
-    """Pieces are gathered only as long as they come quickly."""
+    """A pipe is filled with what there is, not with what is to come."""
     body = payload(9, 4 * MIB)
     arrived = [threading.Event(), threading.Event()]
 

@@ -142,15 +142,6 @@ void stream_recv_stop(struct stream *stream)
 	stream_recv_start(stream, RECV_OFF);
 }
 
-void stream_set_low_water(struct stream *stream, uint32_t bytes)
-{
-	int value = (int)bytes;
-
-	/* Where it is not known, less is gathered and nothing lost. */
-	if (stream_is_open(stream))
-		(void)setsockopt(stream->fd, SOL_SOCKET, SO_RCVLOWAT, &value, sizeof(value));
-}
-
 void stream_recv_pipe(struct stream *stream, struct splice_pipe *pipe, size_t bytes)
 {
 	assert(pipe->bytes == 0 && bytes > 0);

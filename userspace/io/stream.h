@@ -98,12 +98,6 @@ void stream_recv_start(struct stream *stream, enum recv_mode mode);
 void stream_recv_stop(struct stream *stream);
 
 /*
- * The stream counts as readable from so many bytes on, or at its end (SO_RCVLOWAT); lowering it
- * looks at the state again. For pipes only: a receive that waits would wait for as much.
- */
-void stream_set_low_water(struct stream *stream, uint32_t bytes);
-
-/*
  * Fills the empty pipe, once, with at most so many bytes, when there are some: on_piped(), or
  * on_recv() for the end and for errors. Buffers that were on their way come by on_recv() before
  * that: the owner then says anew how much is wanted. The pipe stays the owner's and must live until

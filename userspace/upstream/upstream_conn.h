@@ -52,9 +52,6 @@ struct upstream_conn {
 	struct http1_body body;
 	struct splice_pipe *pipe; /* one reference, while a body goes through it */
 	bool expects_large;	  /* the last body was: the next head is received alone */
-	bool gathers;		  /* pieces for the pipe are let grow, see upstream_receive.c */
-	bool trickles;		  /* the body under way came too slowly for that */
-	struct timer gather_timer;
 	uint64_t idle_timeout_ms;
 };
 
@@ -176,7 +173,6 @@ static inline void upstream_call_count(const struct upstream_call *call,
 
 void upstream_conn_on_recv(struct stream *stream, struct recv_buf *buf, int result);
 void upstream_conn_on_piped(struct stream *stream, size_t bytes);
-void upstream_conn_on_gather_timer(struct timer *timer);
 /* Receives as the body and the owner ask for. */
 void upstream_conn_arm(struct upstream_conn *conn);
 

@@ -300,8 +300,6 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 	}
 	stream_init(&conn->stream, ops);
 	timer_init(&conn->timer, on_timer);
-	timer_init(&conn->gather_timer, upstream_conn_on_gather_timer);
-	conn->gathers = conn->trickles = false;
 	list_init(&conn->link);
 	list_init(&conn->local_link);
 	send_queue_init(&conn->queue, pools->segments);
@@ -329,7 +327,6 @@ void upstream_conn_put(struct upstream_conn *conn)
 	bool has_place = conn->has_place;
 
 	timer_stop(&conn->timer);
-	timer_stop(&conn->gather_timer);
 	send_queue_clear(&conn->queue);
 	http1_body_done(&conn->body);
 	splice_pipe_unref(TAKE_PTR(conn->pipe));
@@ -366,6 +363,5 @@ void upstream_conn_close(struct upstream_conn *conn)
 	}
 	conn->state = UPSTREAM_CONN_CLOSING;
 	timer_stop(&conn->timer);
-	timer_stop(&conn->gather_timer);
 	stream_close(&conn->stream);
 }

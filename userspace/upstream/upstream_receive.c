@@ -11,31 +11,6 @@
 /* Less than this is copied: a receive costs less than a poll and two splices. */
 #define PIPE_LEAST_BYTES (32u * 1024)
 
-/*
- * Bodies of this size are taken in pieces of GATHER_BYTES: few large splices cost less than many
- * small ones. A piece that is not there in GATHER_MS is not waited for, nor is any other of that
- * body.
- */
-#define GATHER_LEAST_BYTES (1024u * 1024)
-#define GATHER_BYTES	   (256u * 1024)
-#define GATHER_MS	   10
-
-static void conn_gather(struct upstream_conn *conn, bool gathers)
-{
-	if (conn->gathers == gathers)
-		return;
-	conn->gathers = gathers;
-	stream_set_low_water(&conn->stream, gathers ? GATHER_BYTES : 1);
-}
-
-void upstream_conn_on_gather_timer(struct timer *timer)
-{
-	struct upstream_conn *conn = CONTAINER_OF(timer, struct upstream_conn, gather_timer);
-
-	conn->trickles = true;
-	conn_gather(conn, false);
-}
-
 static bool conn_arm_pipe(struct upstream_conn *conn)
 {
 	const struct http1_body *body = &conn->body;
@@ -47,11 +22,6 @@ static bool conn_arm_pipe(struct upstream_conn *conn)
 		conn->pipe = splice_pipe_get(conn->pools->loop);
 	if (!conn->pipe || conn->pipe->bytes)
 		return false;
-	conn_gather(conn, !conn->trickles &&
-				  body->left_bytes >=
-					  (conn->gathers ? 2 * GATHER_BYTES : GATHER_LEAST_BYTES));
-	if (conn->gathers)
-		timer_start(conn->pools->loop, &conn->gather_timer, GATHER_MS);
 	stream_recv_pipe(&conn->stream, conn->pipe, body->left_bytes);
 	return true;
 }
@@ -60,12 +30,10 @@ void upstream_conn_arm(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
 
-	if (call->paused) {
+	if (call->paused)
 		stream_recv_stop(&conn->stream);
-	} else if (conn->recv_one && !conn_arm_pipe(conn)) {
-		conn_gather(conn, false);
+	else if (conn->recv_one && !conn_arm_pipe(conn))
 		stream_recv_start(&conn->stream, RECV_ONE);
-	}
 }
 
 static int copy_trailers(struct upstream_conn *conn, struct arena *arena,
@@ -100,8 +68,6 @@ static void call_finish(struct upstream_conn *conn)
 		trailer_count = 0;
 		keep = false;
 	}
-	conn_gather(conn, false);
-	conn->trickles = false;
 	http1_body_done(&conn->body);
 	splice_pipe_unref(TAKE_PTR(conn->pipe));
 	conn->expects_large = call->pipes && conn->body.framing == HTTP_FRAMING_LENGTH &&
@@ -354,7 +320,6 @@ void upstream_conn_on_piped(struct stream *stream, size_t bytes)
 		upstream_conn_close(conn);
 		return;
 	}
-	timer_stop(&conn->gather_timer);
 	done = http1_body_skip(&conn->body, bytes);
 	call->ops->on_pipe(call, conn->pipe, bytes);
 	if (conn->call != call)
