@@ -234,3 +234,19 @@ def test_load_leaves_no_descriptor_behind(sluice, topology):
         backend.wait_until_idle()
         wait_until(lambda: len(leftovers.descriptors(sluice.pid)) <= len(before),
                    "all descriptors of the load were closed")
+
+
+@pytest.mark.parametrize("fields", [[], ["Connection: close"]])
+def test_answer_that_the_kernel_has_outlives_the_daemon(sluice, topology, fields):
+    """The daemon is done with it; the client has yet to take it."""
+    body = b"a" * (72 * 1024)
+    sluice.configure(PROXY, drain="1s")
+    sluice.start()
+    with RawBackend(topology, BACKEND[0], 9500, answer_each(response(body))), \
+            Wire(topology.connect("client", SLUICE, 80, receive_bytes=16384)) as wire:
+        wire.send(request(fields=fields, host="any.test"))
+        head = wire.read_response_head()
+        wait_until(lambda: sluice.route("all")["responses"]["2xx"],
+                   "the daemon is done with the answer")
+        sluice.stop()
+        assert wire.read_response_body(head).body == body

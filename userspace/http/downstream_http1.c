@@ -120,10 +120,13 @@ static void exchange_end(struct downstream *conn)
 void downstream_linger(struct downstream *conn)
 {
 	bool unread = conn->body_active || conn->pending_count || conn->recv_stopped;
+	bool patient;
 
 	exchange_end(conn);
 	downstream_pending_clear(conn);
-	if ((conn->eof || !unread) && !(conn->was_long && downstream_is_unread(conn))) {
+	/* At the end of the daemon the kernel can deliver alone. */
+	patient = conn->was_long && !conn->worker->draining && downstream_is_unread(conn);
+	if ((conn->eof || !unread) && !patient) {
 		downstream_close(conn, false);
 		return;
 	}
@@ -329,7 +332,8 @@ void downstream_http1_abort(struct list *link)
 
 	if (conn->exchange && !conn->exchange->failure)
 		conn->exchange->failure = "this server stopped";
-	downstream_close(conn, true);
+	/* In LINGER the answer is out, and the kernel goes on delivering it. */
+	downstream_close(conn, conn->state != DOWNSTREAM_LINGER);
 }
 
 void downstream_http1_cache_free(struct http_worker *worker)

@@ -193,9 +193,33 @@ static void test_what_is_linked_to_an_arena_is_released_once_before_its_memory(v
 	assert_int_equal(log.count, 3);
 }
 
+static void test_account_follows_what_the_chunks_take(void **state)
+{
+	size_t account = 100;
+	struct arena arena;
+
+	arena_init(&arena, 1000, 100000);
+	arena.account = &account;
+	assert_non_null(arena_alloc(&arena, 10));
+	assert_in_range(account, 1100, 1200);
+	assert_non_null(arena_alloc(&arena, 5000));
+	assert_in_range(account, 6100, 6300);
+	assert_null(arena_alloc(&arena, 100000));
+	assert_in_range(account, 6100, 6300);
+	arena_reset(&arena); /* keeps the first chunk */
+	assert_in_range(account, 1100, 1200);
+	arena_done(&arena);
+	assert_int_equal(account, 100);
+	assert_non_null(arena_alloc(&arena, 10)); /* and goes on counting */
+	assert_true(account > 100);
+	arena_done(&arena);
+	assert_int_equal(account, 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_account_follows_what_the_chunks_take),
 		cmocka_unit_test(test_cap_is_exact_and_overflow_is_sticky_until_reset),
 		cmocka_unit_test(test_allocations_are_aligned_for_any_type),
 		cmocka_unit_test(test_zeroed_memory_is_zero_after_a_reset_too),

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "io/recv_pool.h"
 #include "io/send_queue.h"
 #include "test_support.h"
 
@@ -132,6 +133,40 @@ static void test_segments_leave_in_order_and_in_bounded_sends_io_uring(void **st
 	check_order_and_bound(IO_ENGINE_IO_URING);
 }
 
+static void test_small_pieces_weigh_as_much_as_they_hold(void **state)
+{
+	struct send_segment_cache cache = {0};
+	struct send_queue queue;
+	struct recv_pool *pool;
+	struct recv_buf *buf;
+
+	assert_int_equal(recv_pool_new(16384, 4, 4, &pool), 0);
+	buf = recv_pool_take(pool);
+	assert_non_null(buf);
+	recv_pool_hand_out(buf, 8000);
+	send_queue_init(&queue, &cache);
+	assert_int_equal(send_queue_push(&queue, STR("head"), NULL), 0);
+	assert_int_equal(queue.weight_bytes, 4);
+	assert_int_equal(send_queue_push(&queue, str_make(buf->data, 10), buf), 0);
+	assert_int_equal(queue.weight_bytes, 4 + SEND_BUF_WEIGHT);
+	assert_int_equal(send_queue_push(&queue, str_make(buf->data, 8000), buf), 0);
+	assert_int_equal(queue.weight_bytes, 4 + SEND_BUF_WEIGHT + 8000);
+	assert_int_equal(queue.bytes, 4 + 10 + 8000);
+	assert_true(cache.bytes > 0);
+	assert_int_equal(recv_pool_bytes(pool), 16384);
+	send_queue_clear(&queue);
+	assert_int_equal(queue.weight_bytes, 0);
+	assert_int_equal(queue.bytes, 0);
+	recv_buf_unref(buf);
+	assert_int_equal(recv_pool_bytes(pool), 0);
+	assert_true(cache.bytes > 0); /* kept for the next ones */
+	send_segment_cache_trim(&cache);
+	assert_int_equal(cache.bytes, 0);
+	assert_int_equal(cache.free_count, 0);
+	send_segment_cache_done(&cache);
+	recv_pool_free(pool);
+}
+
 static void test_inline_bytes_beyond_the_room_are_refused(void **state)
 {
 	struct send_segment_cache cache = {0};
@@ -161,6 +196,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_epoll),
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_io_uring),
+		cmocka_unit_test(test_small_pieces_weigh_as_much_as_they_hold),
 		cmocka_unit_test(test_inline_bytes_beyond_the_room_are_refused),
 		cmocka_unit_test(test_a_push_without_memory_says_so_and_sticks),
 	};
