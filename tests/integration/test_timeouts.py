@@ -45,7 +45,7 @@ def pause(wire, seconds):
         wire.sock.settimeout(DEADLINE_S)
 
 
-def drip(wire, piece, until):
+def drip(wire, piece, until, tick_s=TICK_S):
     """A piece each tick until the condition holds or the peer says something."""
     end = time.monotonic() + DEADLINE_S
     while not until() and not wire.buffer and not wire.saw_end:
@@ -55,7 +55,7 @@ def drip(wire, piece, until):
             wire.send(piece)
         except (BrokenPipeError, ConnectionResetError):
             return
-        pause(wire, TICK_S)
+        pause(wire, tick_s)
 
 
 def large_answer(framing="length", size=ANSWER_BYTES):
@@ -88,12 +88,13 @@ def read_slowly(wire, per_tick, seconds, most):
 
 # -- requests
 
-def test_hardening_15_body_that_drips_below_the_rate_gets_408(lane):
+@pytest.mark.parametrize("tick_s", [0.01, TICK_S])
+def test_hardening_15_body_that_drips_below_the_rate_gets_408(lane, tick_s):
     before = counter(lane, "slow_bodies")
     lane.backend.handler = lambda connection: connection.wait_for_end()
     wire = lane.connect(port=PACED_PORT)
     wire.send(request(method="POST", fields=["Content-Length: 1000000"], host=lane.host))
-    drip(wire, b"xx", lambda: False)
+    drip(wire, b"x", lambda: False, tick_s)
     answer = wire.read_response()
     assert answer.status == 408
     assert answer.get("connection") == "close"

@@ -65,8 +65,8 @@ void downstream_set_due(struct downstream *conn, uint64_t due_ms)
 
 void downstream_watch_peer(struct downstream *conn)
 {
-	uint64_t request_ms = pace_due_ms(&conn->request_pace);
-	uint64_t response_ms = pace_due_ms(&conn->response_pace);
+	uint64_t request_ms = pace_due_ms(&conn->request_pace, 0);
+	uint64_t response_ms = pace_due_ms(&conn->response_pace, PACE_LOOK_MS);
 
 	if (conn->state != DOWNSTREAM_EXCHANGE)
 		return;
@@ -112,8 +112,8 @@ static void reset_reader(struct downstream *conn)
 
 static void exchange_is_due(struct downstream *conn, uint64_t now_ms)
 {
-	uint64_t request_ms = pace_due_ms(&conn->request_pace);
-	uint64_t response_ms = pace_due_ms(&conn->response_pace);
+	uint64_t request_ms = pace_due_ms(&conn->request_pace, 0);
+	uint64_t response_ms = pace_due_ms(&conn->response_pace, PACE_LOOK_MS);
 
 	if (response_ms && response_ms <= now_ms && !client_reads(conn, now_ms)) {
 		reset_reader(conn);

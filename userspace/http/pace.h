@@ -18,7 +18,7 @@
 #include "base/util.h"
 
 #define PACE_GRACE_MS 5000 /* the first credit */
-#define PACE_LOOK_MS  100  /* the shortest time between two looks */
+#define PACE_LOOK_MS  100  /* between two looks that cost a system call */
 
 struct pace {
 	uint64_t since_ms; /* waiting, and paid up to here; 0: not waiting */
@@ -77,14 +77,17 @@ static inline bool pace_is_spent(const struct pace *pace)
 	return pace->credit_us <= 0;
 }
 
-/* When to look again; 0: nothing is waited for. */
-static inline uint64_t pace_due_ms(const struct pace *pace)
+/*
+ * When to look again; 0: nothing is waited for. `least_ms` is the shortest time from the last
+ * settling: 0 where every movement settles, or who moves often enough would never be looked at.
+ */
+static inline uint64_t pace_due_ms(const struct pace *pace, uint64_t least_ms)
 {
 	int64_t credit_ms = pace->credit_us / 1000;
 
 	if (!pace->since_ms)
 		return 0;
-	return pace->since_ms + (uint64_t)MAX(credit_ms, (int64_t)PACE_LOOK_MS);
+	return pace->since_ms + (uint64_t)MAX(credit_ms, (int64_t)least_ms);
 }
 
 #endif
