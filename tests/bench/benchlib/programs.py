@@ -283,7 +283,7 @@ node:
   drain: 1s
 """
 SLUICE_KEYS = {
-    "access log": "  access_log: {{ file: {log} }}\n",
+    "access log": "  access_log: {{ file: {log}, format: combined }}\n",
     "metrics": "  metrics: 127.0.0.1:{metrics_port}\n",
 }
 SLUICE_BODY = """listeners:
