@@ -199,7 +199,7 @@ def test_when_all_are_ejected_all_are_used(group):
     before = up.seen()
     for _ in range(8):
         assert up.ask().status == 503
-    assert all(now > then for now, then in zip(up.seen(), before))
+    assert all(after > earlier for after, earlier in zip(up.seen(), before))
 
 
 def test_one_of_two_stays_whatever_happens(group):

@@ -2,9 +2,9 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "http/files.h"
 #include "http/forwarding.h"
-#include "base/clock.h"
 #include "http/local_answer.h"
 #include "http/policy.h"
 #include "http/request_target.h"

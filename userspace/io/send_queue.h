@@ -5,10 +5,10 @@
  *                                 and the file's range behind them by sendfile
  *
  * A segment is a view with an optional recv_buf reference that keeps it alive, or up to
- * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), or a range of a file, or bytes in
- * a pipe. Static
- * segments must live until they are sent or the queue is cleared. The bound on one send keeps its
- * progress visible to timeouts: a reader slower than 64 KiB per idle timeout counts as stalled.
+ * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), a range of a file, or bytes in a
+ * pipe. Static segments must live until they are sent or the queue is cleared. The bound on one
+ * send keeps its progress visible to timeouts: a reader slower than 64 KiB per idle timeout counts
+ * as stalled.
  * Segments come from a per-worker cache. Thread rule: the loop's thread.
  */
 #ifndef SLUICE_IO_SEND_QUEUE_H
