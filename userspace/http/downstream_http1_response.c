@@ -4,6 +4,9 @@
 
 #include "proto/http1/http1.h"
 
+/* A body of so many bytes is copied behind its head, to be sent in one piece. */
+#define JOIN_BYTES 1024
+
 static struct downstream *exchange_conn(const struct exchange *exchange)
 {
 	return exchange->connection;
@@ -19,7 +22,7 @@ static void push_head(struct downstream *conn, const struct exchange_response *r
 {
 	struct exchange *exchange = conn->exchange;
 	unsigned int added_count = final ? exchange->added_count : 0;
-	size_t room_bytes = 256;
+	size_t room_bytes = 256 + (final ? JOIN_BYTES : 0);
 	struct http1_writer writer;
 	char *room;
 
@@ -51,7 +54,8 @@ static void push_head(struct downstream *conn, const struct exchange_response *r
 	}
 	http1_write_end(&writer);
 	if (writer.overflowed || writer.invalid ||
-	    send_queue_push(&conn->queue, str_make(room, (size_t)(writer.pos - room)), NULL) < 0)
+	    send_queue_push_room(&conn->queue, str_make(room, (size_t)(writer.pos - room)),
+				 (size_t)(room + room_bytes - writer.pos)) < 0)
 		conn_broken(conn);
 }
 

@@ -104,6 +104,7 @@ struct loop {
 	_Atomic(struct loop_task *) tasks; /* newest first */
 	atomic_bool stop;
 	bool engine_is_open;
+	bool in_turn;	  /* now_ms is that of this turn */
 	uint64_t trim_ms; /* when unused buffers were last looked for */
 	uint64_t told;	  /* callbacks of streams, acceptors and watches */
 	struct loop_stats stats;
@@ -111,11 +112,21 @@ struct loop {
 
 DEFINE_FREEP(struct loop, loop_free)
 
+/* After so many callbacks the clock is read again within a turn. A power of two. */
+#define LOOP_CLOCK_EVENTS 32
+
 /* The turn's time. For wait(), between waiting and the first callback that could ask for it. */
 static inline void loop_read_clock(struct loop *loop)
 {
 	loop->now_ns = clock_mono_ns();
-	loop->now_ms = loop->now_ns / 1000000;
+	loop->now_ms = loop->wheel.now_ms = loop->now_ns / 1000000;
+}
+
+/* Before each callback. */
+static inline void loop_tell(struct loop *loop)
+{
+	if (++loop->told % LOOP_CLOCK_EVENTS == 0)
+		loop_read_clock(loop);
 }
 
 /* Asks for a look at the object in this turn or, from outside a turn, in the next. */

@@ -329,10 +329,14 @@ static int64_t wait_ms(const struct loop *loop, int timeout_ms)
 
 static int turn(struct loop *loop, int timeout_ms)
 {
-	int result = loop->engine->wait(loop, wait_ms(loop, timeout_ms));
+	int result;
 
-	if (result < 0)
+	loop->in_turn = true;
+	result = loop->engine->wait(loop, wait_ms(loop, timeout_ms));
+	if (result < 0) {
+		loop->in_turn = false;
 		return result;
+	}
 	loop->stats.turns++;
 	do_work(loop);
 	timer_wheel_advance(&loop->wheel, loop->now_ms);
@@ -341,6 +345,7 @@ static int turn(struct loop *loop, int timeout_ms)
 		loop->trim_ms = loop->now_ms;
 		recv_pool_trim(loop->pool);
 	}
+	loop->in_turn = false;
 	return 0;
 }
 
@@ -399,7 +404,7 @@ void watch_stop(struct watch *watch)
 
 void watch_deliver_ready(struct watch *watch, uint32_t poll_events)
 {
-	watch->loop->told++;
+	loop_tell(watch->loop);
 	watch->on_ready(watch, poll_events);
 }
 
@@ -407,7 +412,7 @@ void watch_deliver_stopped(struct watch *watch)
 {
 	list_remove(&watch->link);
 	watch->state = 0;
-	watch->loop->told++;
+	loop_tell(watch->loop);
 	if (watch->on_stopped)
 		watch->on_stopped(watch);
 }

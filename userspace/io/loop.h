@@ -96,7 +96,10 @@ struct timer {
 };
 
 void timer_init(struct timer *timer, void (*on_fire)(struct timer *timer));
-/* Starts or moves it. Never fires early. O(1). */
+/*
+ * Starts or moves it. Fires early at most by the time that the LOOP_CLOCK_EVENTS callbacks before
+ * it took: within a turn no clock is read for it. O(1).
+ */
 void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms);
 void timer_stop(struct timer *timer);
 bool timer_is_running(const struct timer *timer);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -23,6 +24,7 @@ struct send_segment {
 	struct recv_buf *buf;	/* keeps the bytes, or NULL */
 	struct send_file *file; /* NULL: bytes in memory, or in */
 	struct splice_pipe *pipe;
+	uint32_t room_bytes; /* free behind `bytes`, and ours */
 	union {
 		char room[SEND_INLINE_MAX];
 		uint64_t file_offset;
@@ -105,6 +107,7 @@ static struct send_segment *segment_get(struct send_queue *queue)
 	segment->buf = NULL;
 	segment->file = NULL;
 	segment->pipe = NULL;
+	segment->room_bytes = 0;
 	return segment;
 }
 
@@ -165,11 +168,37 @@ void send_queue_clear(struct send_queue *queue)
 	queue->in_flight = 0;
 }
 
+/* Behind the last segment, when it has room and is not under way. */
+static bool join(struct send_queue *queue, struct str bytes)
+{
+	struct send_segment *last = queue->last;
+
+	if (!last || last->room_bytes < bytes.len || queue->in_flight)
+		return false;
+	/* The room is the queue's alone (send_queue_push_room()), whatever the view says. */
+	memcpy((char *)last->bytes.ptr + last->bytes.len, bytes.ptr, bytes.len);
+	last->bytes.len += bytes.len;
+	last->room_bytes -= (uint32_t)bytes.len;
+	queue->bytes += bytes.len;
+	queue->weight_bytes += bytes.len;
+	return true;
+}
+
+int send_queue_push_room(struct send_queue *queue, struct str bytes, size_t room_bytes)
+{
+	int ret = send_queue_push(queue, bytes, NULL);
+
+	/* Nothing was pushed, or it was joined to a segment with a room of its own. */
+	if (ret == 0 && queue->last && queue->last->bytes.ptr == bytes.ptr)
+		queue->last->room_bytes = (uint32_t)MIN(room_bytes, (size_t)UINT32_MAX);
+	return ret;
+}
+
 int send_queue_push(struct send_queue *queue, struct str bytes, struct recv_buf *buf)
 {
 	struct send_segment *segment;
 
-	if (!bytes.len)
+	if (!bytes.len || join(queue, bytes))
 		return 0;
 	segment = segment_get(queue);
 	if (!segment)
@@ -189,7 +218,7 @@ int send_queue_push_inline(struct send_queue *queue, struct str bytes)
 
 	if (bytes.len > SEND_INLINE_MAX)
 		return -EINVAL;
-	if (!bytes.len)
+	if (!bytes.len || join(queue, bytes))
 		return 0;
 	segment = segment_get(queue);
 	if (!segment)

@@ -4,7 +4,8 @@
  *   push ──► [seg][seg][file] ──► one sendmsg of up to 16 segments and 64 KiB at a time ──► stream
  *                                 and the file's range behind them by sendfile
  *
- * A segment is a view with an optional recv_buf reference that keeps it alive, or up to
+ * A segment is a view with an optional recv_buf reference that keeps it alive (small ones are
+ * copied behind a head that has room: one buffer is sent cheaper than two), or up to
  * SEND_INLINE_MAX bytes kept in the segment itself (chunk heads), a range of a file, or bytes in a
  * pipe. Static segments must live until they are sent or the queue is cleared. The bound on one
  * send keeps its progress visible to timeouts: a reader slower than 64 KiB per idle timeout counts
@@ -52,6 +53,11 @@ void send_queue_clear(struct send_queue *queue);
 
 /* Takes a reference on buf (when not NULL). Empty views are dropped. -ENOMEM sets `failed`. */
 int send_queue_push(struct send_queue *queue, struct str bytes, struct recv_buf *buf);
+/*
+ * The same without a buffer, for bytes in a room of `room_bytes` that is free behind them: until it
+ * is sent, what is pushed next goes there if it fits.
+ */
+int send_queue_push_room(struct send_queue *queue, struct str bytes, size_t room_bytes);
 /* Copies; at most SEND_INLINE_MAX bytes. */
 int send_queue_push_inline(struct send_queue *queue, struct str bytes);
 

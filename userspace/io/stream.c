@@ -177,7 +177,7 @@ void stream_deliver_piped(struct stream *stream, int64_t result)
 		return;
 	}
 	stream->recv_mode = RECV_OFF;
-	stream->loop->told++;
+	loop_tell(stream->loop);
 	stream->ops->on_piped(stream, (size_t)result);
 }
 
@@ -376,14 +376,14 @@ void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result
 	} else if (stream->recv_mode == RECV_ONE) {
 		stream->recv_mode = RECV_OFF;
 	}
-	stream->loop->told++;
+	loop_tell(stream->loop);
 	stream->ops->on_recv(stream, buf, result);
 }
 
 void stream_deliver_sent(struct stream *stream, int64_t result)
 {
 	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED | STREAM_SEND_FILE);
-	stream->loop->told++;
+	loop_tell(stream->loop);
 	stream->ops->on_sent(stream, result);
 }
 
@@ -395,7 +395,7 @@ void stream_deliver_connected(struct stream *stream, int result)
 		stream->recv_mode = RECV_OFF;
 	}
 	stream_queue_work(stream); /* receiving may have been asked for already */
-	stream->loop->told++;
+	loop_tell(stream->loop);
 	stream->ops->on_connected(stream, result);
 }
 
@@ -408,7 +408,7 @@ void stream_deliver_closed(struct stream *stream)
 	stream->fd = -1;
 	stream->flags = 0;
 	loop->stats.streams_open--;
-	loop->told++;
+	loop_tell(loop);
 	if (stream->ops->on_closed)
 		stream->ops->on_closed(stream);
 }
@@ -514,7 +514,7 @@ void acceptor_fail(struct acceptor *acceptor, int error)
 
 void acceptor_deliver(struct acceptor *acceptor, int fd_or_error)
 {
-	acceptor->loop->told++;
+	loop_tell(acceptor->loop);
 	acceptor->on_accept(acceptor, fd_or_error);
 }
 
@@ -522,7 +522,7 @@ void acceptor_deliver_stopped(struct acceptor *acceptor)
 {
 	list_remove(&acceptor->link);
 	acceptor->state = 0;
-	acceptor->loop->told++;
+	loop_tell(acceptor->loop);
 	if (acceptor->on_stopped)
 		acceptor->on_stopped(acceptor);
 }

@@ -1,6 +1,5 @@
 #include "io/timer_wheel.h"
 
-#include "base/clock.h"
 #include "io/engine.h"
 
 /* Beyond any use, and far from overflowing what is added to it. */
@@ -10,7 +9,7 @@
 
 void timer_wheel_init(struct timer_wheel *wheel, uint64_t now_ms)
 {
-	wheel->start_ms = now_ms;
+	wheel->start_ms = wheel->now_ms = now_ms;
 	wheel->tick = 0;
 	for (unsigned int level = 0; level < TIMER_LEVELS; level++)
 		wheel->in_use[level] = 0;
@@ -128,6 +127,7 @@ void timer_wheel_advance(struct timer_wheel *wheel, uint64_t now_ms)
 {
 	uint64_t target = (now_ms - wheel->start_ms) / TIMER_TICK_MS;
 
+	wheel->now_ms = now_ms;
 	while (wheel->tick < target) {
 		uint64_t next = next_tick(wheel);
 
@@ -163,11 +163,8 @@ void timer_wheel_start(struct timer_wheel *wheel, struct timer *timer, uint64_t 
 {
 	uint64_t tick;
 
-	/*
-	 * Not the turn's time: callbacks before this one may have taken long, and the timer would
-	 * fire early by as much. The millisecond more makes up for the part of one cut off.
-	 */
-	timer->due_ms = clock_mono_ms() + 1 + MIN(delay_ms, DELAY_MAX_MS);
+	/* The millisecond more makes up for the part of one cut off. */
+	timer->due_ms = wheel->now_ms + 1 + MIN(delay_ms, DELAY_MAX_MS);
 	tick = MAX(tick_of(wheel, timer->due_ms), wheel->tick + 1);
 	if (timer_is_running(timer)) {
 		if (tick >= timer->linked_tick)
@@ -180,6 +177,8 @@ void timer_wheel_start(struct timer_wheel *wheel, struct timer *timer, uint64_t 
 void timer_start(struct loop *loop, struct timer *timer, uint64_t delay_ms)
 {
 	timer->loop = loop;
+	if (!loop->in_turn)
+		loop_read_clock(loop);
 	timer_wheel_start(&loop->wheel, timer, delay_ms);
 }
 

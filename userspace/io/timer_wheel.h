@@ -26,7 +26,8 @@
 
 struct timer_wheel {
 	uint64_t start_ms;
-	uint64_t tick; /* the last one that was dealt with */
+	uint64_t now_ms; /* the time that delays count from; its owner keeps it */
+	uint64_t tick;	 /* the last one that was dealt with */
 	uint64_t in_use[TIMER_LEVELS];
 	struct list slots[TIMER_LEVELS * TIMER_SLOTS];
 };
