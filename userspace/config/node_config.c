@@ -17,6 +17,11 @@ static const struct field_name engine_names[] = {
 	{.name = "epoll", .value = IO_ENGINE_EPOLL},
 };
 
+static const struct field_name coalesce_names[] = {
+	{.name = "adaptive", .value = true},
+	{.name = "off", .value = false},
+};
+
 static const struct field_name level_names[] = {
 	{.name = "error", .value = LOG_LEVEL_ERROR},
 	{.name = "warn", .value = LOG_LEVEL_WARN},
@@ -339,6 +344,12 @@ static const struct field node_fields[] = {
 	 .names = engine_names,
 	 .name_count = ARRAY_SIZE(engine_names),
 	 .default_text = "auto"},
+	{.key = "coalesce",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct node_conf, coalesce),
+	 .names = coalesce_names,
+	 .name_count = ARRAY_SIZE(coalesce_names),
+	 .default_text = "adaptive"},
 	{.key = "memory_limit",
 	 .kind = FIELD_SIZE_BYTES,
 	 .offset = offsetof(struct node_conf, memory_limit_bytes),

@@ -28,6 +28,7 @@ int reload_compare_node(const struct node_conf *before, const struct node_conf *
 		{"bpffs", str_eq(before->bpffs, after->bpffs)},
 		{"admin.socket", str_eq(before->admin_socket, after->admin_socket)},
 		{"io", before->io == after->io},
+		{"coalesce", before->coalesce == after->coalesce},
 		{"memory_limit", before->memory_limit_bytes == after->memory_limit_bytes},
 		{"drain", before->drain_ms == after->drain_ms},
 		{"metrics", str_eq(before->metrics, after->metrics)},

@@ -53,6 +53,7 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 	exchange->begin_ns = loop_now_ns(worker->loop);
 	timer_init(&exchange->age_timer, on_age_timer);
 	worker_add(&worker->exchanges_open, 1);
+	loop_busy(worker->loop, 1);
 	return exchange;
 }
 
@@ -86,6 +87,7 @@ void exchange_free(struct exchange *exchange)
 	record(exchange);
 	worker_snapshot_unref(exchange->config);
 	worker_add(&worker->exchanges_open, -1);
+	loop_busy(worker->loop, -1);
 	if (worker->free_exchange_count >= FREE_EXCHANGES_MAX ||
 	    worker->memory.level >= MEMORY_SHRINK) {
 		arena_done(&exchange->arena);

@@ -30,7 +30,8 @@ struct node_conf {
 	struct str state_dir;
 	struct str bpffs;
 	struct str admin_socket;
-	int io; /* enum io_engine */
+	int io;	      /* enum io_engine */
+	int coalesce; /* a truth: io/coalesce.h */
 	uint64_t memory_limit_bytes;
 	int log_level;	/* enum log_level; may change by reload */
 	int log_format; /* enum log_format; may change by reload */

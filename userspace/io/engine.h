@@ -103,6 +103,7 @@ struct loop {
 	int wake_fd;			   /* eventfd, written by loop_post() and loop_stop() */
 	_Atomic(struct loop_task *) tasks; /* newest first */
 	atomic_bool stop;
+	unsigned int busy; /* requests that are open, as loop_busy() says */
 	bool engine_is_open;
 	bool in_turn;	  /* now_ms is that of this turn */
 	uint64_t trim_ms; /* when unused buffers were last looked for */

@@ -168,6 +168,7 @@ static int uring_open(struct loop *loop, const struct loop_config *config, struc
 
 	if (result < 0)
 		return result;
+	coalesce_init(&uring->coalesce, config->coalesce);
 	/* Spares a look-up of the ring's descriptor per entry; without it things work as well. */
 	(void)io_uring_register_ring_fd(&uring->ring);
 	return 0;
@@ -380,9 +381,26 @@ static int enter(struct uring_loop *uring, int64_t timeout_ms)
 	struct __kernel_timespec limit = {.tv_sec = timeout_ms / 1000,
 					  .tv_nsec = timeout_ms % 1000 * 1000000};
 	struct io_uring_cqe *cqe = NULL;
+	unsigned int want;
 
-	if (timeout_ms == 0 || io_uring_cq_ready(ring))
+	if (timeout_ms == 0 || io_uring_cq_ready(ring)) {
+		uring->sends = 0;
 		return io_uring_submit_and_get_events(ring);
+	}
+	want = coalesce_want(&uring->coalesce, uring->loop.busy);
+	if (want) {
+		struct __kernel_timespec soon = {.tv_nsec = COALESCE_NS};
+		unsigned int sends = uring->sends, ready;
+
+		/* Sends complete where they are submitted: they are not what is waited for. */
+		uring->sends = 0;
+		(void)io_uring_submit_and_wait_timeout(ring, &cqe, sends + want, &soon, NULL);
+		ready = io_uring_cq_ready(ring);
+		coalesce_tell(&uring->coalesce, want, ready > sends ? ready - sends : 0);
+		if (ready)
+			return 0;
+	}
+	uring->sends = 0;
 	if (timeout_ms < 0)
 		return io_uring_submit_and_wait(ring, 1);
 	return io_uring_submit_and_wait_timeout(ring, &cqe, 1, &limit, NULL);

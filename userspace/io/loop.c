@@ -106,6 +106,11 @@ enum io_engine loop_engine(const struct loop *loop)
 	return loop->engine->id;
 }
 
+void loop_busy(struct loop *loop, int change)
+{
+	loop->busy += (unsigned int)change;
+}
+
 uint64_t loop_now_ms(const struct loop *loop)
 {
 	return loop->now_ms;

@@ -33,6 +33,7 @@ struct loop_config {
 	uint32_t recv_bufs_ready; /* those the kernel may fill; 0: 256; a power of two */
 	uint32_t recv_bufs_max;	  /* most that exist at once, held ones included; 0: 32768 */
 	bool restrict_ops;	  /* io_uring: register the operations we use and refuse others */
+	bool coalesce;		  /* io_uring: io/coalesce.h */
 };
 
 /*
@@ -54,7 +55,13 @@ int loop_run_once(struct loop *loop, int timeout_ms);
 /* Any thread, async-signal-safe. */
 void loop_stop(struct loop *loop);
 
-/* Monotonic, read once a turn. */
+/*
+ * How many requests more (or less) are under way than before: with many, a loop may wait some
+ * microseconds for several of their events (io/coalesce.h).
+ */
+void loop_busy(struct loop *loop, int change);
+
+/* Monotonic, read once a turn, and again after many callbacks. */
 uint64_t loop_now_ms(const struct loop *loop);
 uint64_t loop_now_ns(const struct loop *loop);
 

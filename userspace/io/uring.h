@@ -11,6 +11,7 @@
 #include <liburing.h>
 #include <poll.h>
 
+#include "io/coalesce.h"
 #include "io/engine.h"
 
 enum uring_tag {
@@ -27,6 +28,8 @@ enum uring_tag {
 struct uring_loop {
 	struct loop loop;
 	struct io_uring ring;
+	struct coalesce coalesce;
+	unsigned int sends; /* prepared since the last wait */
 	bool wake_armed;
 	uint64_t wake_value; /* read from the eventfd, of no interest */
 };

@@ -182,6 +182,7 @@ static int arm_send(struct stream *stream)
 		stream->send_msg = (struct msghdr){.msg_iov = iov, .msg_iovlen = count};
 		io_uring_prep_sendmsg(sqe, stream->fd, &stream->send_msg, (unsigned int)flags);
 	}
+	uring_of(stream->loop)->sends++;
 	mark_in_flight(stream, sqe, URING_SEND);
 	set_flags(stream, STREAM_SEND_ARMED);
 	clear_flags(stream, STREAM_SEND_ASKED);

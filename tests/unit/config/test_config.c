@@ -38,6 +38,7 @@ static void test_version_alone_loads_with_all_defaults(void **state)
 	assert_int_equal(node->log_level, LOG_LEVEL_INFO);
 	assert_int_equal(node->log_format, LOG_FORMAT_JSON);
 	assert_int_equal(node->drain_ms, 30000);
+	assert_true(node->coalesce);
 	assert_int_equal(loaded.snapshot->dataplane.interface_count, 0);
 	assert_int_equal(loaded.snapshot->dataplane.allow_count, 0);
 	assert_int_equal(loaded.snapshot->dataplane.deny_count, 0);

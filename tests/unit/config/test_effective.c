@@ -30,6 +30,7 @@ static void test_empty_configuration_prints_every_default(void **state)
 				      "  admin:\n"
 				      "    socket: /run/sluice/admin.sock\n"
 				      "  io: auto\n"
+				      "  coalesce: adaptive\n"
 				      "  memory_limit: 1GiB\n"
 				      "  log:\n"
 				      "    level: info\n"

@@ -57,6 +57,7 @@ static void test_each_change_that_needs_a_restart_is_named(void **state)
 	CHANGE(bpffs, STR("/sys/fs/bpf/x"), "bpffs");
 	CHANGE(admin_socket, STR("/tmp/x.sock"), "admin.socket");
 	CHANGE(io, IO_ENGINE_EPOLL, "io");
+	CHANGE(coalesce, true, "coalesce");
 	CHANGE(memory_limit_bytes, 1, "memory_limit");
 	CHANGE(drain_ms, 1, "drain");
 	CHANGE(metrics, STR("127.0.0.1:9465"), "metrics");

@@ -70,7 +70,7 @@ static inline int setup_with(void **state, struct loop_config config)
 
 static inline int setup(void **state)
 {
-	return setup_with(state, (struct loop_config){.restrict_ops = true});
+	return setup_with(state, (struct loop_config){.restrict_ops = true, .coalesce = true});
 }
 
 static inline int teardown(void **state)

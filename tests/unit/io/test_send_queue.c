@@ -71,18 +71,28 @@ static void sender_close(struct sender *sender)
 
 static void check_order_and_bound(enum io_engine engine)
 {
-	static char text[1 << 20], got[1 << 20];
+	static char text[1 << 20], got[1 << 20], rooms[1 << 20];
 	struct send_segment_cache cache = {0};
 	struct sender sender;
-	size_t len = 0, got_len = 0;
+	size_t len = 0, got_len = 0, rooms_len = 0;
 	char number[16];
 
 	sender_open(&sender, &cache, engine);
 	srand(7);
 	while (len < 400000) {
+		int kind = rand() % 4;
 		size_t piece;
 
-		if (rand() % 2) {
+		if (kind == 3 && rooms_len + 2000 < sizeof(rooms)) {
+			piece = 100;
+			memset(rooms + rooms_len, 'r', piece);
+			memset(text + len, 'r', piece);
+			assert_int_equal(send_queue_push_room(&sender.queue,
+							      str_make(rooms + rooms_len, piece),
+							      1900),
+					 0);
+			rooms_len += 2000;
+		} else if (kind % 2) {
 			piece = (size_t)snprintf(number, sizeof(number), "%zu,", len);
 			memcpy(text + len, number, piece);
 			assert_int_equal(
@@ -131,6 +141,36 @@ static void test_segments_leave_in_order_and_in_bounded_sends_io_uring(void **st
 		skip();
 	}
 	check_order_and_bound(IO_ENGINE_IO_URING);
+}
+
+static void test_what_fits_behind_a_head_is_joined_to_it(void **state)
+{
+	struct send_segment_cache cache = {0};
+	struct send_queue queue;
+	char head[10] = "head", more[] = "tail..";
+
+	send_queue_init(&queue, &cache);
+	assert_int_equal(send_queue_push_room(&queue, str_make(head, 4), 6), 0);
+	assert_int_equal(send_queue_push(&queue, str_make(more, 4), NULL), 0);
+	assert_int_equal(send_queue_push_inline(&queue, str_make("ab", 2)), 0);
+	assert_memory_equal(head, "headtailab", 10);
+	assert_ptr_equal(queue.first, queue.last);
+	/* No room is left: a segment of its own. */
+	assert_int_equal(send_queue_push(&queue, str_make(more, 1), NULL), 0);
+	assert_ptr_not_equal(queue.first, queue.last);
+	assert_int_equal(queue.bytes, 11);
+	assert_int_equal(queue.weight_bytes, 11);
+	send_queue_clear(&queue);
+
+	/* What is under way stays as it is. */
+	memcpy(head, "head......", 10);
+	assert_int_equal(send_queue_push_room(&queue, str_make(head, 4), 6), 0);
+	queue.in_flight = 1;
+	assert_int_equal(send_queue_push(&queue, str_make(more, 4), NULL), 0);
+	assert_memory_equal(head, "head......", 10);
+	assert_ptr_not_equal(queue.first, queue.last);
+	send_queue_clear(&queue);
+	send_segment_cache_done(&cache);
 }
 
 static void test_small_pieces_weigh_as_much_as_they_hold(void **state)
@@ -196,6 +236,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_epoll),
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_io_uring),
+		cmocka_unit_test(test_what_fits_behind_a_head_is_joined_to_it),
 		cmocka_unit_test(test_small_pieces_weigh_as_much_as_they_hold),
 		cmocka_unit_test(test_inline_bytes_beyond_the_room_are_refused),
 		cmocka_unit_test(test_a_push_without_memory_says_so_and_sticks),

@@ -16,7 +16,8 @@ static int setup_small(void **state)
 	return setup_with(state, (struct loop_config){.recv_buf_bytes = 2048,
 						      .recv_bufs_ready = 8,
 						      .recv_bufs_max = 16,
-						      .restrict_ops = true});
+						      .restrict_ops = true,
+						      .coalesce = true});
 }
 
 struct end {
