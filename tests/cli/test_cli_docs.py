@@ -110,7 +110,7 @@ def complete(words, env=None):
     (["allow", "a"], ["add"]), (["config", ""], ["show", "list", "reload", "check", "help"]),
     (["prog", "u"], ["unload"]), (["deny", "add", ""], []),
     (["deny", "add", "203.0.113.7", ""], ["reason", "ttl"]),
-    (["deny", "add", "203.0.113.7", "ttl", "1"], ["10s", "1m", "10m", "1h"]),
+    (["deny", "add", "203.0.113.7", "ttl", "1"], ["100ms", "1s", "10s", "1m", "10m", "1h"]),
     (["config", "check", ""], ["file"]), (["route", "show", ""], ["name"]),
     (["stats", ""], ["show", "list", "watch", "help", "interval"]),
     (["stats", "watch", ""], ["interval", "count"]), (["event", "w"], ["watch"]),
@@ -132,9 +132,35 @@ def test_completion_of_names_asks_the_daemon(sluice, places):
     assert complete(["--socket", places["SLUICE_SOCKET"], "upstream", "name", "s"]) == ["search"]
 
 
-def test_completion_knows_every_command(sluice):
-    for name in OBJECTS:
-        words = re.findall(r"[a-z]+", " ".join(grammar(sluice, name)))
-        for word in set(words) - {"sluice", name, "reason", "ttl", "file", "count", "header",
-                                    "listener"}:
-            assert word in complete([name, ""]), (name, word)
+def test_completion_knows_every_option(sluice):
+    known = complete(["-"])
+    for option in re.findall(r"(?<![\w-])--?[a-zA-Z][a-z-]*", sluice("help").out.split(":=")[-1]):
+        assert option in known, option
+
+
+def test_every_object_of_the_help_is_documented_and_completed(sluice):
+    listed = re.search(r"OBJECT := \{(.*?)\}", sluice("help").out, re.S)[1]
+    assert sorted(re.findall(r"[a-z]+", listed)) == sorted(OBJECTS)
+    assert sorted(complete([""])) == sorted(OBJECTS + ["help"])
+
+
+def commands_of(sluice, name):
+    """(command, number of arguments before the keys, keys) of each line of the grammar."""
+    for line in grammar(sluice, name):
+        words = re.sub(r"\{[^}A-Z]*\}", "X", line.split(f"sluice [OPTIONS] {name} ")[1])
+        words = re.findall(r"[A-Za-z0-9]+", words)
+        keys = [word for word in words[1:] if word.islower()]
+        before = words[1:words.index(keys[0])] if keys else words[1:]
+        yield words[0], len(before), keys
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_completion_knows_every_command_and_key(sluice, name):
+    commands = list(commands_of(sluice, name))
+    assert ("show", 0, []) in commands or len(commands) > 1
+    for command, before, keys in commands:
+        assert command in complete([name, ""]), command
+        assert command in complete([name, command[:2]])
+        for key in keys:
+            assert key in complete([name, command, *["x"] * before, ""]), (command, key)
+            assert key in complete([name, command, *["x"] * before, key[:1]]), (command, key)
