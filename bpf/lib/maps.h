@@ -14,9 +14,24 @@
  *  sl_tuple_exact  sl_tuple_key       1                       userspace   BPF        TUPLES_MAX
  *  sl_tuple_lpm4,6 sl_lpm4_key, 6     sl_port_ranges          userspace   BPF        TUPLES_MAX
  *  sl_tuple_list   sl_tuple           1                       userspace   userspace  TUPLES_MAX
+ *  sl_svc_keys     place              sl_service_key          userspace   sl_main    KEYS_MAX *
+ *  sl_svc_ranges   list               sl_service_ranges       userspace   sl_main    RANGES_LISTS
+ *  sl_svc_state    0                  sl_service_state        userspace   sl_main    1
+ *  sl_services     service            sl_service              userspace   sl_main    SERVICES_MAX *
+ *  sl_backends     backend            sl_backend              userspace   sl_main    BACKENDS_MAX *
+ *  sl_slots        base + slot        SL_SLOT()               userspace   sl_main    SLOTS_MAX *
+ *  sl_flows        line               sl_flow_line            BPF, user   BPF, user  LINES_MAX *
+ *  sl_flow_conf    0                  sl_flow_conf            loader      userspace  1
+ *  sl_flow_timer   0                  flow_timer              sl_sweep    sl_sweep   1
+ *  sl_flow_counts  0                  sl_flow_counts, per CPU BPF         userspace  1
+ *  sl_phases       service            sl_phase_times          userspace   userspace  SERVICES_MAX *
+ *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
+ *  sl_be_counts    backend            sl_counter, per CPU     sl_main     userspace  BACKENDS_MAX *
+ *  sl_fragments    sl_fragment_key    sl_fragment             sl_main     sl_main    FRAGMENTS_MAX
  *
- * All are pinned. Tries and hashes take memory by the element, so a high limit costs nothing.
- * Names are at most 15 bytes: the kernel cuts longer ones.
+ * All are pinned. Sizes with a star are defaults: the loader may set others before load. Tries and
+ * hashes take memory by the element, so a high limit costs nothing. Names are at most 15 bytes: the
+ * kernel cuts longer ones.
  */
 #ifndef SLUICE_BPF_LIB_MAPS_H
 #define SLUICE_BPF_LIB_MAPS_H
@@ -26,6 +41,8 @@
 
 #include "abi/access.h"
 #include "abi/drop_reasons.h"
+#include "abi/flow.h"
+#include "abi/service.h"
 #include "abi/steer.h"
 
 #define MAP_ARRAY(map_name, map_type, value_type, max)                                             \
@@ -43,6 +60,15 @@
 		__uint(max_entries, max);                                                          \
 		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
 		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+	} map_name SEC(".maps")
+
+#define MAP_MMAP(map_name, value_type, max)                                                        \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(max_entries, max);                                                          \
+		__uint(map_flags, BPF_F_MMAPABLE);                                                 \
+		__type(key, __u32);                                                                \
 		__type(value, value_type);                                                         \
 	} map_name SEC(".maps")
 
@@ -70,5 +96,34 @@ MAP_SPARSE(sl_tuple_lpm4, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm4_key, struct sl_p
 MAP_SPARSE(sl_tuple_lpm6, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm6_key, struct sl_port_ranges,
 	   SL_STEER_TUPLES_MAX);
 MAP_SPARSE(sl_tuple_list, BPF_MAP_TYPE_HASH, struct sl_tuple, __u32, SL_STEER_TUPLES_MAX);
+
+MAP_MMAP(sl_svc_keys, struct sl_service_key, SL_SERVICE_KEYS_MAX);
+MAP_MMAP(sl_svc_ranges, struct sl_service_ranges, SL_SERVICE_RANGES_LISTS);
+MAP_MMAP(sl_svc_state, struct sl_service_state, 1);
+MAP_MMAP(sl_services, struct sl_service, SL_SERVICES_MAX);
+MAP_MMAP(sl_backends, struct sl_backend, SL_BACKENDS_MAX);
+MAP_MMAP(sl_slots, __u32, SL_SLOTS_MAX);
+MAP_ARRAY(sl_svc_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_SERVICES_MAX);
+MAP_ARRAY(sl_be_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_BACKENDS_MAX);
+
+/* Only the sweeper knows what is in here: userspace cannot read timers. */
+struct flow_timer {
+	struct bpf_timer timer;
+	__u32 next_line;
+	__u32 found; /* entries that this round met */
+};
+
+MAP_MMAP(sl_flows, struct sl_flow_line, SL_FLOW_LINES_MAX);
+MAP_MMAP(sl_flow_conf, struct sl_flow_conf, 1);
+MAP_ARRAY(sl_flow_timer, BPF_MAP_TYPE_ARRAY, struct flow_timer, 1);
+MAP_ARRAY(sl_flow_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_flow_counts, 1);
+MAP_MMAP(sl_phases, struct sl_phase_times, SL_SERVICES_MAX);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, SL_FRAGMENTS_MAX);
+	__type(key, struct sl_fragment_key);
+	__type(value, struct sl_fragment);
+} sl_fragments SEC(".maps");
 
 #endif

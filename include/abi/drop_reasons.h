@@ -42,7 +42,20 @@
 	ROW(STEER_OTHER, "steer_other", "connection handed to another worker, its own has none")   \
 	ROW(STEER_DEAD_DROP, "steer_dead_drop", "new connection dropped, no listener is alive")    \
 	ROW(STEER_DEAD_PASS, "steer_dead_pass", "left to the stack, no listener for too long")     \
-	ROW(STEER_REFUSED, "steer_refused", "the kernel refused the listener for this connection")
+	ROW(STEER_REFUSED, "steer_refused", "the kernel refused the listener for this connection") \
+	ROW(SERVICE, "service", "forwarded to a backend of an L4 service")                         \
+	ROW(SERVICE_PING, "service_ping", "ping to a service address, answered")                   \
+	ROW(SERVICE_ICMP, "service_icmp", "ICMP error from the path, forwarded to its backend")    \
+	ROW(SERVICE_TOO_BIG, "service_too_big", "answered: too big for the way to the backend")    \
+	ROW(SERVICE_TOO_BIG_DROP, "service_too_big_drop",                                          \
+	    "too big for the backend, no answer due")                                              \
+	ROW(SERVICE_NO_BACKEND, "service_no_backend", "the service has no backend for the packet") \
+	ROW(SERVICE_FAMILY, "service_family", "IPv6 packet, but the backend has an IPv4 address")  \
+	ROW(SERVICE_FRAGMENT, "service_fragment", "later fragment whose first one was not seen")   \
+	ROW(SERVICE_NO_ROUTE, "service_no_route", "no route to the backend")                       \
+	ROW(SERVICE_NO_NEIGH, "service_no_neigh", "next hop to the backend is not resolved")       \
+	ROW(SERVICE_HEADROOM, "service_headroom", "the driver left no room for an outer header")   \
+	ROW(SERVICE_MODE, "service_mode", "forward mode that this program was loaded without")
 
 enum sl_reason {
 #define SL_REASON_ENUM(symbol, name, meaning) SL_REASON_##symbol,

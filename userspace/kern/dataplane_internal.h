@@ -13,11 +13,16 @@
 
 #include "abi/access.h"
 #include "abi/drop_reasons.h"
+#include "abi/flow.h"
+#include "abi/service.h"
 #include "abi/steer.h"
 #include "kern/access_list.h"
 #include "kern/dataplane.h"
 
-/* symbol, name, key and value size, entries: what a pin must look like, see bpf/lib/maps.h */
+/*
+ * Symbol, name, type, key and value size, entries: what a pin must look like, see bpf/lib/maps.h.
+ * Entries of 0: the pin says how many.
+ */
 #define DATAPLANE_MAP_TABLE(ROW)                                                                   \
 	ROW(META, "sl_meta", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_meta), 1)                     \
 	ROW(COUNTERS, "sl_counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter),      \
@@ -43,7 +48,25 @@
 	ROW(TUPLE_LPM6, "sl_tuple_lpm6", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm6_key),        \
 	    sizeof(struct sl_port_ranges), SL_STEER_TUPLES_MAX)                                    \
 	ROW(TUPLE_LIST, "sl_tuple_list", BPF_MAP_TYPE_HASH, sizeof(struct sl_tuple), 4,            \
-	    SL_STEER_TUPLES_MAX)
+	    SL_STEER_TUPLES_MAX)                                                                   \
+	ROW(SVC_KEYS, "sl_svc_keys", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_key), 0)      \
+	ROW(SVC_RANGES, "sl_svc_ranges", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_ranges),  \
+	    0)                                                                                     \
+	ROW(SVC_STATE, "sl_svc_state", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_state), 1)  \
+	ROW(SERVICES, "sl_services", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service), 0)          \
+	ROW(BACKENDS, "sl_backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_backend), 0)          \
+	ROW(SLOTS, "sl_slots", BPF_MAP_TYPE_ARRAY, 4, 4, 0)                                        \
+	ROW(SVC_COUNTS, "sl_svc_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter),  \
+	    0)                                                                                     \
+	ROW(BE_COUNTS, "sl_be_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter), 0) \
+	ROW(FLOWS, "sl_flows", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_line), 0)              \
+	ROW(FLOW_CONF, "sl_flow_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_conf), 1)      \
+	ROW(FLOW_TIMER, "sl_flow_timer", BPF_MAP_TYPE_ARRAY, 4, 24, 1)                             \
+	ROW(FLOW_COUNTS, "sl_flow_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                           \
+	    sizeof(struct sl_flow_counts), 1)                                                      \
+	ROW(PHASES, "sl_phases", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_phase_times), 0)          \
+	ROW(FRAGMENTS, "sl_fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct sl_fragment_key),      \
+	    sizeof(struct sl_fragment), SL_FRAGMENTS_MAX)
 
 enum dataplane_map {
 #define DATAPLANE_MAP_ENUM(symbol, ...) DATAPLANE_MAP_##symbol,

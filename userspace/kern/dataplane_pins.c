@@ -227,7 +227,8 @@ static int check_shape(const struct dataplane *dataplane, enum dataplane_map map
 	if (ret)
 		return error_set_errno(err, ret, "'%s/%s' is no map", dataplane->dir, shape->name);
 	if (info.type != shape->type || info.key_size != shape->key_bytes ||
-	    info.value_size != shape->value_bytes || info.max_entries != shape->max_entries)
+	    info.value_size != shape->value_bytes ||
+	    (shape->max_entries && info.max_entries != shape->max_entries))
 		return error_set(err, -EPROTO,
 				 "map '%s/%s' has the shape of another version; detach and remove "
 				 "everything there with: sluice --bpffs '%s' prog unload",
@@ -291,7 +292,7 @@ int pins_give_maps(const struct dataplane *dataplane, struct bpf_object *object,
 					 shapes[i].name);
 		if (i == DATAPLANE_MAP_STEER_SOCKS && !dataplane->has_sockmap)
 			ret = bpf_map__set_autocreate(map, false);
-		else if (dataplane->maps[i] >= 0)
+		else if (dataplane->maps[i] >= 0) /* with the size it was made with */
 			ret = bpf_map__reuse_fd(map, dataplane->maps[i]);
 		else
 			ret = 0;

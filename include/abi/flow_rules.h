@@ -1,0 +1,354 @@
+/*
+ * flow_rules: every decision about flow state, as code that sl_main and tests in userspace share.
+ *
+ * No maps, no helpers, no clock: callers bring the lines, the slot and the time. What this file
+ * decides:
+ *  - flow_hash4/6: one keyed hash for slot, line, tag and outer source;
+ *  - flow_pick: slot phase x listed or not x SYN -> backend, and what is written to the lines;
+ *  - flow_victim: which entry makes room;
+ *  - flow_is_stale: what the sweeper removes.
+ * Entries change by compare-and-swap only, and only when something is different.
+ */
+#ifndef SLUICE_ABI_FLOW_RULES_H
+#define SLUICE_ABI_FLOW_RULES_H
+
+#include "abi/flow.h"
+
+#define FLOW_RULE static inline __attribute__((always_inline, unused))
+
+#ifdef __clang__
+#define FLOW_UNROLL _Pragma("unroll")
+#else
+#define FLOW_UNROLL
+#endif
+
+struct flow_tuple {
+	__u32 src_be[4]; /* IPv4: the first word */
+	__u32 dst_be[4];
+	__u32 ports; /* source << 16 | destination; 0 with affinity source */
+	__u32 protocol;
+};
+
+/* NH of UMAC (RFC 4418): sums of words, multiplied in pairs; keys that clients do not know. */
+FLOW_RULE __u64 flow_hash_pair(__u32 first, __u32 second, __u64 key)
+{
+	return (__u64)(__u32)(first + (__u32)key) * (__u32)(second + (__u32)(key >> 32));
+}
+
+FLOW_RULE __u64 flow_hash_end(__u64 high, __u64 low)
+{
+	__u64 hash = low ^ (high << 31 | high >> 33);
+
+	hash ^= hash >> 32;
+	hash *= 0xff51afd7ed558ccdULL;
+	return hash ^ hash >> 32;
+}
+
+FLOW_RULE __u64 flow_hash4(const __u64 *keys, const struct flow_tuple *tuple)
+{
+	__u64 low = flow_hash_pair(tuple->src_be[0], tuple->ports, keys[0]) +
+		    flow_hash_pair(tuple->dst_be[0], tuple->protocol, keys[1]);
+	__u64 high = flow_hash_pair(tuple->src_be[0], tuple->ports, keys[2]) +
+		     flow_hash_pair(tuple->dst_be[0], tuple->protocol, keys[3]);
+
+	return flow_hash_end(high, low);
+}
+
+/* The second sum uses the keys shifted by one, as Toeplitz-extended NH does. */
+FLOW_RULE __u64 flow_hash6(const __u64 *keys, const struct flow_tuple *tuple)
+{
+	const __u32 *src = tuple->src_be, *dst = tuple->dst_be;
+	__u64 low =
+		flow_hash_pair(src[0], src[1], keys[0]) + flow_hash_pair(src[2], src[3], keys[1]);
+	__u64 high =
+		flow_hash_pair(src[0], src[1], keys[1]) + flow_hash_pair(src[2], src[3], keys[2]);
+
+	low += flow_hash_pair(dst[0], dst[1], keys[2]) + flow_hash_pair(dst[2], dst[3], keys[3]);
+	high += flow_hash_pair(dst[0], dst[1], keys[3]) + flow_hash_pair(dst[2], dst[3], keys[4]);
+	low += flow_hash_pair(tuple->ports, tuple->protocol, keys[4]);
+	high += flow_hash_pair(tuple->ports, tuple->protocol, keys[5]);
+	return flow_hash_end(high, low);
+}
+
+/* Where the search for a key of sl_svc_keys begins; key_count is a power of two. */
+FLOW_RULE __u32 service_key_place(const __u32 *addr_be, __u16 port, __u8 protocol, __u32 key_count)
+{
+	__u64 high = (__u64)addr_be[0] << 32 | addr_be[3];
+	__u64 low = (__u64)(addr_be[1] ^ addr_be[2]) << 32 | (__u32)port << 8 | protocol;
+	__u64 hash = high * 0x9e3779b97f4a7c15ULL + low * 0xbf58476d1ce4e5b9ULL;
+
+	hash ^= hash >> 29;
+	hash *= 0x94d049bb133111ebULL;
+	return (__u32)(hash >> 32) & (key_count - 1);
+}
+
+FLOW_RULE __u32 flow_slot(__u64 hash, __u32 slot_count)
+{
+	return (__u32)((hash >> 32) * slot_count >> 32);
+}
+
+/* The slot of an entry: its tag holds the upper bits of the hash, so scans need no more. */
+FLOW_RULE __u32 flow_slot_of_entry(__u64 entry, __u32 slot_count)
+{
+	return flow_slot(entry, slot_count);
+}
+
+FLOW_RULE __u32 flow_line1(__u64 hash, __u32 line_count)
+{
+	return (__u32)hash & (line_count - 1);
+}
+
+/* Never the first line, as long as there are two. */
+FLOW_RULE __u32 flow_line2(__u64 hash, __u32 line_count)
+{
+	return flow_line1(hash, line_count) ^ (((__u32)(hash >> 40) | 1) & (line_count - 1));
+}
+
+struct flow_now {
+	__u8 fine;
+	__u8 coarse;
+};
+
+FLOW_RULE struct flow_now flow_now(const struct sl_flow_clock *clock, __u64 jiffies)
+{
+	return (struct flow_now){
+		.fine = (__u8)(jiffies >> clock->fine_shift),
+		.coarse = (__u8)(jiffies >> clock->coarse_shift),
+	};
+}
+
+FLOW_RULE __u64 flow_entry(__u64 hash, struct flow_now now, __u32 state, __u32 backend)
+{
+	__u64 time = state == SL_FLOW_PROBATION ? now.fine : now.coarse;
+
+	return (hash >> SL_FLOW_TAG_AT << SL_FLOW_TAG_AT) | time << SL_FLOW_TIME_AT |
+	       (__u64)state << SL_FLOW_STATE_AT | backend;
+}
+
+/* Units since the entry's time, as far as eight bits can tell. */
+FLOW_RULE __u32 flow_age(__u64 entry, struct flow_now now)
+{
+	__u32 unit = SL_FLOW_STATE(entry) == SL_FLOW_PROBATION ? now.fine : now.coarse;
+
+	return (unit - SL_FLOW_TIME(entry)) & 0xff;
+}
+
+FLOW_RULE int flow_is_idle(__u64 entry, const struct sl_flow_clock *clock, struct flow_now now)
+{
+	__u32 limit = SL_FLOW_STATE(entry) == SL_FLOW_PROBATION ? clock->probation_fine
+								: clock->idle_coarse;
+
+	return flow_age(entry, now) > limit;
+}
+
+/* Would the sweeper remove it? CLOSING is kept for a while, since FINs are retransmitted. */
+FLOW_RULE int flow_is_stale(__u64 entry, const struct sl_flow_clock *clock, struct flow_now now)
+{
+	if (!entry)
+		return 0;
+	if (SL_FLOW_STATE(entry) == SL_FLOW_CLOSING)
+		return flow_age(entry, now) > clock->closing_coarse;
+	return flow_is_idle(entry, clock, now);
+}
+
+/*
+ * How willing an entry is to go; 0: not at all, which is so for an established connection that is
+ * not idle and for a new one that still may get its second packet.
+ */
+#define FLOW_SCORE_EMPTY     0x1000U
+#define FLOW_SCORE_IDLE	     0x0800U
+#define FLOW_SCORE_PROBATION 0x0400U
+#define FLOW_SCORE_OLD	     0x0200U
+
+FLOW_RULE __u32 flow_score(__u64 entry, const struct sl_flow_clock *clock, struct flow_now now)
+{
+	__u32 state = SL_FLOW_STATE(entry);
+
+	if (!entry)
+		return FLOW_SCORE_EMPTY;
+	if (state == SL_FLOW_PROBATION)
+		return flow_is_idle(entry, clock, now) ? FLOW_SCORE_PROBATION | flow_age(entry, now)
+						       : 0;
+	if (state == SL_FLOW_CLOSING || flow_is_idle(entry, clock, now))
+		return FLOW_SCORE_IDLE;
+	return state == SL_FLOW_OLD ? FLOW_SCORE_OLD | (flow_age(entry, now) >> 1) : 0;
+}
+
+/*
+ * Best entry of a line to replace: score << 3 | way, 0: none. A line scores higher for each empty
+ * place it has, so that of two lines the emptier one is chosen.
+ */
+FLOW_RULE __u32 flow_victim(const struct sl_flow_line *line, const struct sl_flow_clock *clock,
+			    struct flow_now now)
+{
+	__u32 best = 0, empty = 0;
+
+	FLOW_UNROLL
+	for (__u32 way = 0; way < SL_FLOW_WAYS; way++) {
+		__u32 score = flow_score(line->entries[way], clock, now);
+
+		if (score == FLOW_SCORE_EMPTY)
+			empty++;
+		score = score ? score << 3 | way : 0;
+		if (score > best)
+			best = score;
+	}
+	return best + (empty << 8);
+}
+
+FLOW_RULE __u32 flow_victim_way(__u32 victim)
+{
+	return victim & (SL_FLOW_WAYS - 1);
+}
+
+/* What flow_pick() is asked. */
+struct flow_look {
+	__u64 hash;
+	__u32 slot; /* its word, in change */
+	__u32 backend_base;
+	__u32 backend_count;
+	struct flow_now now;
+	__u8 is_syn; /* TCP and five-tuple: it opens a connection */
+	__u8 is_fin;
+};
+
+/*
+ * The way of the line that holds the flow, or -1. That the backend must be of the pool makes a
+ * false match of tags of different services impossible and of others less likely.
+ */
+FLOW_RULE int flow_find(const struct sl_flow_line *line, const struct flow_look *look,
+			__u64 *ret_entry)
+{
+	FLOW_UNROLL
+	for (__u32 way = 0; way < SL_FLOW_WAYS; way++) {
+		__u64 entry = line->entries[way];
+
+		if ((entry ^ look->hash) >> SL_FLOW_TAG_AT)
+			continue;
+		if (SL_FLOW_BACKEND(entry) - look->backend_base - 1 >= look->backend_count - 1)
+			continue;
+		*ret_entry = entry;
+		return (int)way;
+	}
+	return -1;
+}
+
+/* The entry after one more packet of its flow. RST is not remembered: anybody can send one. */
+FLOW_RULE __u64 flow_touched(__u64 entry, const struct flow_look *look)
+{
+	__u32 state = SL_FLOW_STATE(entry);
+
+	if (look->is_syn) { /* a SYN again; after CLOSING the ports are in use anew */
+		if (state == SL_FLOW_PROBATION || state == SL_FLOW_CLOSING)
+			state = SL_FLOW_PROBATION;
+		else
+			state = SL_FLOW_ESTABLISHED;
+	} else {
+		state = look->is_fin ? SL_FLOW_CLOSING : SL_FLOW_ESTABLISHED;
+	}
+	return flow_entry(entry, look->now, state, SL_FLOW_BACKEND(entry));
+}
+
+FLOW_RULE int flow_swap(struct sl_flow_line *line, __u32 way, __u64 from, __u64 to,
+			struct sl_flow_counts *counts)
+{
+	if (from == to)
+		return 1;
+	if (__sync_val_compare_and_swap(&line->entries[way & (SL_FLOW_WAYS - 1)], from, to) == from)
+		return 1;
+	counts->raced++;
+	return 0;
+}
+
+/* Does a packet of no entry use `previous`? */
+FLOW_RULE int flow_uses_previous(__u32 phase, int is_syn)
+{
+	return (phase == SL_PHASE_SPLIT || phase == SL_PHASE_RECORD) && !is_syn;
+}
+
+/* Is a packet of no entry listed, and as what? -1: it is not. */
+FLOW_RULE int flow_lists(__u32 phase, int is_syn)
+{
+	if (phase != SL_PHASE_SPLIT && phase != SL_PHASE_RECORD)
+		return -1;
+	if (is_syn)
+		return SL_FLOW_PROBATION;
+	return phase == SL_PHASE_RECORD ? SL_FLOW_OLD : -1;
+}
+
+/* A connection that finds no room stays with those that are not listed. */
+FLOW_RULE __u32 flow_refused(const struct flow_look *look, __u32 previous, __u32 current,
+			     int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
+{
+	counts->refused++;
+	return is_dead(look->backend_base + previous) ? current : previous;
+}
+
+/*
+ * The index in the pool for a packet whose slot is in change. `is_dead` tells of a number in
+ * sl_backends. A hit on a dead backend is overwritten with `current`.
+ */
+FLOW_RULE __u32 flow_pick(const struct flow_look *look, const struct sl_flow_clock *clock,
+			  struct sl_flow_line *line1, struct sl_flow_line *line2,
+			  int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
+{
+	__u32 current = SL_SLOT_CURRENT(look->slot), previous = SL_SLOT_PREVIOUS(look->slot);
+	__u32 phase = SL_SLOT_PHASE(look->slot), index, victim, victim2;
+	struct sl_flow_line *line = line1;
+	__u64 entry = 0;
+	int way = flow_find(line1, look, &entry), state;
+
+	if (way < 0) {
+		line = line2;
+		way = flow_find(line2, look, &entry);
+	}
+	if (way >= 0) {
+		counts->hits++;
+		index = SL_FLOW_BACKEND(entry) - look->backend_base;
+		if (is_dead(SL_FLOW_BACKEND(entry))) {
+			counts->dead++;
+			(void)flow_swap(line, (__u32)way, entry,
+					flow_entry(entry, look->now, SL_FLOW_ESTABLISHED,
+						   look->backend_base + current),
+					counts);
+			return current;
+		}
+		/* Who is not listed goes there as well: the place is free for others. */
+		if (phase == SL_PHASE_LISTED && index == current)
+			(void)flow_swap(line, (__u32)way, entry, 0, counts);
+		else
+			(void)flow_swap(line, (__u32)way, entry, flow_touched(entry, look), counts);
+		return index;
+	}
+	counts->misses++;
+	state = flow_lists(phase, look->is_syn);
+	index = flow_uses_previous(phase, look->is_syn) ? previous : current;
+	if (index == previous && is_dead(look->backend_base + previous))
+		return current;
+	if (state < 0)
+		return index;
+	victim = flow_victim(line1, clock, look->now);
+	victim2 = flow_victim(line2, clock, look->now);
+	line = line1;
+	if (victim2 >> 3 > victim >> 3) {
+		victim = victim2;
+		line = line2;
+	}
+	if (!victim)
+		return flow_refused(look, previous, current, is_dead, counts);
+	way = (int)flow_victim_way(victim);
+	entry = *(volatile __u64 *)&line->entries[way];
+	/* Taken meanwhile? */
+	if (flow_score(entry, clock, look->now) == 0 ||
+	    !flow_swap(line, (__u32)way, entry,
+		       flow_entry(look->hash, look->now, (__u32)state, look->backend_base + index),
+		       counts))
+		return flow_refused(look, previous, current, is_dead, counts);
+	if (state == SL_FLOW_PROBATION)
+		counts->inserted++;
+	else
+		counts->recorded++;
+	return index;
+}
+
+#endif
