@@ -108,6 +108,10 @@ BENCHES := $(BENCH_SOURCES:%.c=$(B)/%)
 # Other programs of tests/bench: backends and load generators.
 BENCH_TOOL_SOURCES := $(filter-out $(BENCH_SOURCES),$(wildcard tests/bench/*.c))
 BENCH_TOOLS := $(BENCH_TOOL_SOURCES:%.c=$(B)/%)
+# The programs that the kernel part is measured beside.
+BENCH_BPF_SOURCES := $(wildcard tests/bench/bpf/*.bpf.c)
+XDP_TIME_SOURCES := tests/bench/xdp_time.c $(wildcard tests/bench/xdp/*.c)
+BENCH_SKELETONS := $(BENCH_BPF_SOURCES:tests/bench/bpf/%.bpf.c=build/bpf/bench/%.skel.h)
 SUPPORT := $(if $(SUPPORT_SOURCES),$(B)/tests/libsupport.a)
 FUZZERS := $(FUZZ_SOURCES:tests/fuzz/%.c=build/fuzz/%)
 FUZZ_LIB := build/fuzz/libsluice.a
@@ -132,7 +136,7 @@ help: ## Show this list
 		while IFS=$$'\t' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
 	@echo 'Variables: V=1, SANITIZER=address|undefined|thread, ONLY="base conf", KEEP=1 (demo),'
 	@echo '  PREFIX and DESTDIR (install), TESTS="a b" (names, for test-*),'
-	@echo '  BENCH_OPTIONS="--quick --cases small" (for bench-http)'
+	@echo '  BENCH_OPTIONS="--quick --cases small" (for bench-http and bench-xdp)'
 
 .PHONY: demo
 demo: ## Install what is needed, build, and show Sluice at work in network namespaces
@@ -193,6 +197,11 @@ bench: all $(BENCHES) $(BENCH_TOOLS)
 bench-http: ## Sluice, nginx and haproxy beside each other over HTTP/1 (root)
 bench-http: all $(BENCH_TOOLS)
 	@tests/bench/bench_http.py $(BENCH_OPTIONS)
+
+.PHONY: bench-xdp
+bench-xdp: ## The kernel part beside reference programs and nftables (root)
+bench-xdp: all $(BENCH_TOOLS)
+	@tests/bench/bench_xdp.py $(BENCH_OPTIONS)
 
 .PHONY: coverage
 coverage: ## Lines of userspace/ that the unit tests reach
@@ -255,15 +264,23 @@ build/bpf/%.bpf.o: bpf/%.bpf.c vmlinux.h build/bpf/flags
 	$(call compile,$(CLANG) $(BPF_CFLAGS))
 	@$(STRIP_BPF) -g $@
 
+build/bpf/bench/%.bpf.o: tests/bench/bpf/%.bpf.c vmlinux.h build/bpf/flags
+	$(call say,BPF,$@)
+	$(call compile,$(CLANG) $(BPF_CFLAGS))
+	@$(STRIP_BPF) -g $@
+
 # struct NAME_bpf, NAME_bpf__open(), ...
 build/bpf/%.skel.h: build/bpf/%.bpf.o
 	$(call say,SKEL,$@)
-	$(call into,$(BPFTOOL) gen skeleton $< name $*_bpf > $$out)
+	$(call into,$(BPFTOOL) gen skeleton $< name $(notdir $*)_bpf > $$out)
 
 # Userspace. The first compilation needs the skeletons; afterwards the .d files know who uses them.
 $(B)/obj/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
 	$(call say,CC,$@)
 	$(call compile,$(CC) $(LLHTTP_CFLAGS) $(HARDEN_CFLAGS) $(VARIANT_CFLAGS))
+
+$(call objects,$(XDP_TIME_SOURCES)): | $(BENCH_SKELETONS)
+$(B)/tests/bench/xdp_time: $(call objects,$(XDP_TIME_SOURCES))
 
 $(B)/obj/tests/%.o: tests/%.c $(B)/flags | $(SKELETONS)
 	$(call say,CC,$@)

@@ -106,3 +106,21 @@ def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
         assert row["rounds"] == 1 and row["unit"] and row["peer_name"] in ("nginx", "haproxy")
         if not row["name"].endswith("kernel_cpu"): # kernel threads may have had nothing to do
             assert row["ours"] > 0 and row["ratio"] == pytest.approx(row["ours"] / row["peer"])
+
+
+def test_the_bench_of_the_kernel_part_writes_every_case_and_all_packets_end_as_expected(tmp_path):
+    output = tmp_path / "xdp.json"
+    done = subprocess.run(
+        [sys.executable, "-B", BENCHES / "bench_xdp.py", "--quick", "--output", output],
+        capture_output=True, text=True, timeout=120, check=False, preexec_fn=die_with_parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not SANITIZER_REPORT.search(done.stderr), done.stderr
+    found = json.loads(output.read_text())
+    assert found["machine"] and not found["problems"]
+    rows = {row["name"]: row for row in found["rows"]}
+    for family in ("v4", "v6"):
+        assert rows[f"pass {family}"]["bars"]
+        for kind in ("hit", "miss"):
+            assert rows[f"deny {family} 10 {kind}"]["peer_name"] == "lpm"
+    for row in rows.values():
+        assert row["rounds"] == 1 and row["unit"] == "ns/packet" and row["ours"] > 0

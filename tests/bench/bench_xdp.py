@@ -1,0 +1,162 @@
+#!/usr/bin/python3
+"""
+The kernel part: nanoseconds per packet of our XDP program beside programs of the tests' own, by
+BPF_PROG_TEST_RUN. Prints one table and writes build/bench/xdp.json. Needs root.
+
+Each packet of a run is another one: a wrapper writes its header before the program and takes off
+what the program put in front (tests/bench/bpf/bench_wrap.bpf.c). All figures include the wrapper;
+"over floor" is what is left without it: the figure less that of an empty program in the wrapper.
+Peers: "lru", a balancer with BPF's LRU hash for flows and its hash for services; "lpm", access
+lists in BPF's longest-prefix trie. Bars are printed as met or missed, and fail nothing.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+from benchlib import machine, report
+
+GROUPS = ("pass", "deny4", "deny6")
+OURS = "sluice"
+
+
+class Failed(Exception):
+    """A program of the bench did not work; the text says how."""
+
+
+def run_time(groups, options):
+    command = [machine.build_dir() / "tests/bench/xdp_time"]
+    if options.quick:
+        command.append("--quick")
+    else:
+        command += ["--rounds", str(options.rounds), "--packets", str(options.packets)]
+    done = subprocess.run([*command, "floor", *groups], stdout=subprocess.PIPE, text=True,
+                          check=False, preexec_fn=machine.die_with_parent)
+    if done.returncode:
+        raise Failed(f"xdp_time ended with {done.returncode}")
+    return json.loads(done.stdout)
+
+
+class Times:
+    """What xdp_time found: name -> who -> list of nanoseconds, one per round."""
+
+    def __init__(self, found):
+        self.samples, self.problems, self.facts = {}, [], found["facts"]
+        for case in found["cases"]:
+            self.samples.setdefault(case["name"], {})[case["who"]] = case["ns"]
+            if case["other_verdicts"]:
+                self.problems.append(f"{case['name']}, {case['who']}: {case['other_verdicts']} "
+                                     "packets ended otherwise than they should")
+
+    def median(self, name, who=OURS):
+        found = self.samples.get(name, {}).get(who)
+        return statistics.median(found) if found else None
+
+    def floor(self, name):
+        return self.median("floor v6" if " v6" in name else "floor v4", "empty")
+
+    def net(self, name, who=OURS):
+        value = self.median(name, who)
+        return None if value is None else value - self.floor(name)
+
+    def ratio(self, name, peer):
+        mine, other = self.median(name), self.median(name, peer)
+        return mine / other if mine is not None and other else None
+
+
+# ---- bars: name of a case -> list of (text, met)
+
+def bar(text, value, limit):
+    return {"text": f"{text} {value:.2f} <= {limit:g}", "met": value <= limit}
+
+
+def bars_of_pass(name, times):
+    return [bar("over floor", times.net(name), 15)]
+
+
+def bars_of_deny(name, times):
+    words = name.split()
+    if words[2] != "1000000":
+        return []
+    small = times.net(" ".join([*words[:2], "10", *words[3:]]))
+    return [bar("to 10 entries, over floor", times.net(name) / max(small, 1), 3),
+            bar("to lpm", times.ratio(name, "lpm"), 0.1)]
+
+
+BARS = {"pass": bars_of_pass, "deny": bars_of_deny}
+
+
+def row_of(name, times):
+    values = dict(times.samples[name])
+    who = OURS if OURS in values else next(iter(values))
+    row = report.row(name, "ns/packet", values.pop(who), values, min)
+    row["over_floor"] = None if name == "floor unwrapped" else times.net(name, who)
+    if who != OURS:
+        row["name"] += f" ({who})"
+    judge = BARS.get(name.split()[0]) if who == OURS else None
+    row["bars"] = judge(name, times) if judge else []
+    return row
+
+
+HEADER = ("what", "unit", "ours", "over floor", "min", "max", "peer", "", "ratio", "bars")
+
+
+def line_of(row):
+    has_peer = row["peer"] is not None
+    over = row.get("over_floor")
+    bars = "; ".join(f"{each['text']}: {'met' if each['met'] else 'MISSED'}"
+                     for each in row["bars"])
+    return (row["name"], row["unit"], report.number(row["ours"]),
+            "" if over is None else report.number(over), report.number(row["ours_min"]),
+            report.number(row["ours_max"]), report.number(row["peer"]) if has_peer else "",
+            row["peer_name"] or "", f"{row['ratio']:.2f}" if has_peer else "", bars)
+
+
+def print_table(rows):
+    # The bars are text of any length: after the columns, and to the left.
+    lines = [HEADER, *map(line_of, rows)]
+    for line, text in zip(lines, report.cells_as_text([line[:-1] for line in lines])):
+        print(f"{text}  {line[-1]}".rstrip())
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="nanoseconds per packet of the kernel part")
+    parser.add_argument("--quick", action="store_true", help="only show that it works")
+    parser.add_argument("--cases", default=",".join(GROUPS),
+                        help=f"which of {', '.join(GROUPS)}; separated by commas")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--packets", type=int, default=200000, help="in a sample")
+    parser.add_argument("--output", help="instead of build/bench/xdp.json")
+    options = parser.parse_args()
+    options.cases = options.cases.split(",")
+    for case in options.cases:
+        if case not in GROUPS:
+            parser.error(f"no case '{case}'")
+    return options
+
+
+def main():
+    options = parse_arguments()
+    if os.geteuid() != 0:
+        print("bench_xdp: needs root", file=sys.stderr)
+        return 1
+    print(f"# {machine.description()}")
+    try:
+        times = Times(run_time([case for case in GROUPS if case in options.cases], options))
+    except Failed as error:
+        print(f"bench_xdp: {error}", file=sys.stderr)
+        return 1
+    rows = [row_of(name, times) for name in times.samples]
+    print_table(rows)
+    for problem in times.problems:
+        print(f"# {problem}")
+    path = report.write_json("xdp", rows, options.output, problems=times.problems,
+                             facts=times.facts)
+    print(f"# {path}")
+    return 1 if times.problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
