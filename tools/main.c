@@ -11,12 +11,13 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status, &object_deny,  &object_allow,  &object_route, &object_upstream,
-	&object_stats,	&object_event, &object_config, &object_prog,  &object_version,
+	&object_status,	  &object_deny,	 &object_allow,	  &object_route,
+	&object_upstream, &object_stats, &object_event,	  &object_config,
+	&object_prog,	  &object_decap, &object_version,
 };
-static const char *const object_names[] = {"status",   "deny",	  "allow", "route",
-					   "upstream", "stats",	  "event", "config",
-					   "prog",     "version", "help",  NULL};
+static const char *const object_names[] = {"status",  "deny",  "allow",	 "route", "upstream",
+					   "stats",   "event", "config", "prog",  "decap",
+					   "version", "help",  NULL};
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
 static const char *const later_names[] = {"service", "backend", "listener", "cert",
 					  "cache",   "conn",	"limit",    "policy",
@@ -28,7 +29,7 @@ static const char main_help[] =
 	"\n"
 	"       OBJECT := { status | deny | allow | route | upstream | stats | event | config | "
 	"prog |\n"
-	"                   version }\n"
+	"                   decap | version }\n"
 	"\n"
 	"       sluice status [show]\n"
 	"       sluice { deny | allow } [show] [cidr CIDR]\n"
@@ -43,6 +44,9 @@ static const char main_help[] =
 	"       sluice event watch [last N] [since SEQ] [count N]\n"
 	"       sluice config { [show] | reload | check [file FILE] }\n"
 	"       sluice prog { [show] | unload }\n"
+	"       sluice decap [show]\n"
+	"       sluice decap attach dev DEV address ADDR... [source PREFIX...]\n"
+	"       sluice decap detach dev DEV\n"
 	"       sluice version\n"
 	"\n"
 	"       `list` is another name for `show`. Unambiguous beginnings of names will do.\n"

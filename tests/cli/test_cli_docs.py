@@ -9,7 +9,7 @@ import pytest
 from conftest import BUILD, TOP
 
 OBJECTS = ["status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
-           "version"]
+           "decap", "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
 
@@ -104,11 +104,16 @@ def complete(words, env=None):
 
 
 @pytest.mark.parametrize("words, expected", [
-    ([""], OBJECTS + ["help"]), (["d"], ["deny"]), (["-j", "st"], ["status", "stats"]),
+    ([""], OBJECTS + ["help"]), (["d"], ["deny", "decap"]), (["-j", "st"], ["status", "stats"]),
     (["--socket", "/x", "up"], ["upstream"]),
     (["deny", ""], ["show", "list", "add", "delete", "counters", "help", "cidr"]),
     (["allow", "a"], ["add"]), (["config", ""], ["show", "list", "reload", "check", "help"]),
-    (["prog", "u"], ["unload"]), (["deny", "add", ""], []),
+    (["prog", "u"], ["unload"]),
+    (["decap", ""], ["show", "list", "attach", "detach", "help"]),
+    (["decap", "attach", ""], ["dev", "address", "source"]), (["decap", "detach", ""], ["dev"]),
+    (["decap", "attach", "dev", "l"], ["lo"]), (["decap", "attach", "address", ""], []),
+    (["decap", "attach", "address", "192.0.2.1", "a"], ["address"]),
+    (["deny", "add", ""], []),
     (["deny", "add", "203.0.113.7", ""], ["reason", "ttl"]),
     (["deny", "add", "203.0.113.7", "ttl", "1"], ["100ms", "1s", "10s", "1m", "10m", "1h"]),
     (["config", "check", ""], ["file"]), (["route", "show", ""], ["name"]),

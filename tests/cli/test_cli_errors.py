@@ -452,6 +452,23 @@ USAGE = """
 |prog|show|x
 |prog|unload|x
 |prog|unlaod
+|decap|x
+|decap|show|x
+|decap|attach
+|decap|attach|dev
+|decap|attach|dev|lo
+|decap|attach|address|192.0.2.1
+|decap|attach|dev|lo|dev|lo|address|192.0.2.1
+|decap|attach|dev|lo|address|192.0.2.1/32
+|decap|attach|dev|lo|address|192.0.2
+|decap|attach|dev|lo|address|192.0.2.1|source|10.0.0.1/8
+|decap|attach|dev|lo|address|192.0.2.1|sauce|10.0.0.0/8
+|decap|attach|dev|a/b|address|192.0.2.1
+|decap|attach|dev|sixteen-letters-|address|192.0.2.1
+|decap|attach|dev||address|192.0.2.1
+|decap|detach
+|decap|detach|dev
+|decap|detach|dev|lo|x
 |version|x
 |version|show|x
 |help|x
@@ -532,7 +549,8 @@ def test_an_error_says_what_to_do_next(sluice, words, hint):
 
 
 VOCABULARY = [
-    "status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog", "version", "help", "show",
+    "status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog", "version", "help", "show", "decap",
+    "attach", "detach",
     "list", "add", "delete", "counters", "reload", "check", "unload", "cidr", "reason", "ttl",
     "name", "file", "203.0.113.0/24", "2001:db8::/32", "203.0.113.9", "0.0.0.0/0", "1h", "cart",
     "search", "", "x", "-", "--", "-p", "-f", "-j", "-jp", "-h", "--json", "--pretty", "--nonsense",

@@ -49,7 +49,7 @@ def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
 
 
 @pytest.mark.parametrize("words, request_line, body", [
-    (["d", "a", "203.0.113.7", "r", "scanner", "t", "1h"], "POST /v1/deny",
+    (["den", "a", "203.0.113.7", "r", "scanner", "t", "1h"], "POST /v1/deny",
      {"cidr": "203.0.113.7/32", "reason": "scanner", "ttl": "1h"}),
     (["deny", "add", "203.0.113.0/24", "ttl", "1h", "reason", "x y"], "POST /v1/deny",
      {"cidr": "203.0.113.0/24", "reason": "x y", "ttl": "1h"}),
@@ -205,7 +205,7 @@ def test_debug_shows_the_requests_on_standard_error(sluice):
 @pytest.mark.parametrize("words", [
     ["help"], ["-h"], ["--help"], ["status", "help"], ["deny", "help"], ["help", "deny"],
     ["deny", "-h"], ["-h", "deny", "add"], ["allow", "help"], ["route", "help"],
-    ["upstream", "h"], ["stats", "help"], ["event", "h"], ["config", "help"], ["prog", "help"], ["version", "help"]], ids=" ".join)
+    ["upstream", "h"], ["stats", "help"], ["event", "h"], ["config", "help"], ["prog", "help"], ["decap", "help"], ["version", "help"]], ids=" ".join)
 def test_help_prints_the_grammar(sluice, admin, words):
     text = sluice(*words)
     assert text.status == 0 and text.err == ""

@@ -115,6 +115,7 @@ _sluice_values() {
 	*[a-z]*) echo "${value//|/ }" ;;
 	FILE) echo @files ;;
 	DIR) echo @directories ;;
+	DEV) ls /sys/class/net ;;
 	DURATION) echo '100ms 500ms 1s 5s 10s 1m 10m 1h 24h 7d' ;;
 	METHOD) echo 'GET HEAD POST PUT DELETE OPTIONS PATCH' ;;
 	NAME | SERVICE | MAP)

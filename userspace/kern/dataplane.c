@@ -27,6 +27,11 @@ static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list 
 	return len;
 }
 
+void dataplane_quiet_libbpf(void)
+{
+	(void)libbpf_set_print(print_libbpf);
+}
+
 static struct dataplane *dataplane_new(const char *dir)
 {
 	struct dataplane *dataplane = calloc(1, sizeof(*dataplane));
@@ -41,7 +46,7 @@ static struct dataplane *dataplane_new(const char *dir)
 	dataplane->dir_fd = dataplane->steer_link_fd = dataplane->dispatcher_works = -1;
 	for (int i = 0; i < DATAPLANE_MAP_COUNT; i++)
 		dataplane->maps[i] = -1;
-	(void)libbpf_set_print(print_libbpf);
+	dataplane_quiet_libbpf();
 	return dataplane;
 }
 

@@ -99,6 +99,11 @@ struct dataplane {
 	uint64_t next_expiry_ns[2][2];
 };
 
+/* dataplane.c */
+
+/* What libbpf says goes to the log, at debug. */
+void dataplane_quiet_libbpf(void);
+
 /* dataplane_pins.c */
 
 /* Opens the directory on its bpffs; `create` makes it and mounts the bpffs where it may. */
@@ -130,5 +135,7 @@ int pins_take_maps(struct dataplane *dataplane, struct bpf_object *object, struc
 /* Detaches what a pin stands for and removes the pin. Other pins are left alone. */
 int xdp_detach_pin(struct dataplane *dataplane, const char *pin, struct error *err);
 bool xdp_is_pin(const char *name);
+/* Returns -ENODEV and names the nearest one that exists. */
+int dataplane_no_interface(const char *name, struct error *err);
 
 #endif

@@ -346,7 +346,7 @@ static int swap_program(struct dataplane *dataplane, const struct dataplane_inte
 	return ret ? ret : xdp_dispatcher_detach(standing->fd, (int)ifindex);
 }
 
-static int no_interface(const char *name, struct error *err)
+int dataplane_no_interface(const char *name, struct error *err)
 {
 	struct if_nameindex *all = if_nameindex();
 	char nearest[IFNAMSIZ] = "", quoted[64];
@@ -378,7 +378,7 @@ static int apply_interface(struct dataplane *dataplane, const struct dataplane_i
 	int ret;
 
 	if (!ifindex)
-		return no_interface(wanted->name, err);
+		return dataplane_no_interface(wanted->name, err);
 	ret = find_standing(dataplane, wanted->name, ifindex, &standing);
 	if (ret && ret != -ENOENT)
 		return error_set_errno(err, ret, "cannot adopt the attachment of '%s'",
