@@ -28,10 +28,12 @@
  *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
  *  sl_be_counts    backend            sl_counter, per CPU     sl_main     userspace  BACKENDS_MAX *
  *  sl_fragments    sl_fragment_key    sl_fragment             sl_main     sl_main    FRAGMENTS_MAX
+ *  sl_nat_conf     0                  sl_nat_conf             userspace   sl_main    1
+ *  sl_nat_tables   index of address   array of sl_nat_line    sl_main     sl_main    ADDRESSES_MAX
  *
  * All are pinned. Sizes with a star are defaults: the loader may set others before load. Tries and
  * hashes take memory by the element, so a high limit costs nothing. Names are at most 15 bytes: the
- * kernel cuts longer ones.
+ * kernel cuts longer ones. The tables in sl_nat_tables are made by userspace and live in that map.
  */
 #ifndef SLUICE_BPF_LIB_MAPS_H
 #define SLUICE_BPF_LIB_MAPS_H
@@ -42,6 +44,7 @@
 #include "abi/access.h"
 #include "abi/drop_reasons.h"
 #include "abi/flow.h"
+#include "abi/nat.h"
 #include "abi/service.h"
 #include "abi/steer.h"
 
@@ -125,5 +128,26 @@ struct {
 	__type(key, struct sl_fragment_key);
 	__type(value, struct sl_fragment);
 } sl_fragments SEC(".maps");
+
+/*
+ * mmap-able arrays begin at a page, so that a line is a cache line. By size: clang 14 leaves the
+ * type of a value that only an inner map names out of the BTF.
+ */
+struct nat_lines {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, SL_NAT_LINES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct sl_nat_line));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SL_NAT_ADDRESSES_MAX);
+	__type(key, __u32);
+	__array(values, struct nat_lines);
+} sl_nat_tables SEC(".maps");
+
+MAP_MMAP(sl_nat_conf, struct sl_nat_conf, 1);
 
 #endif

@@ -55,7 +55,22 @@
 	ROW(SERVICE_NO_ROUTE, "service_no_route", "no route to the backend")                       \
 	ROW(SERVICE_NO_NEIGH, "service_no_neigh", "next hop to the backend is not resolved")       \
 	ROW(SERVICE_HEADROOM, "service_headroom", "the driver left no room for an outer header")   \
-	ROW(SERVICE_MODE, "service_mode", "forward mode that this program was loaded without")
+	ROW(SERVICE_MODE, "service_mode", "forward mode that this program was loaded without")     \
+	ROW(NAT_FORWARD, "nat_forward", "packet of a client sent to its backend by NAT")           \
+	ROW(NAT_REVERSE, "nat_reverse", "packet of a backend sent to its client by NAT")           \
+	ROW(NAT_ICMP, "nat_icmp", "ICMP error about a packet of NAT, passed on to its sender")     \
+	ROW(NAT_FULL, "nat_full", "new flow, but no source port is free for it")                   \
+	ROW(NAT_FLOW, "nat_flow", "belongs to no flow of NAT that is known, and begins none")      \
+	ROW(NAT_REFUSED, "nat_refused", "to a source port of NAT, from who is not its backend")    \
+	ROW(NAT_FRAGMENT, "nat_fragment",                                                          \
+	    "first fragment for NAT, which later ones cannot follow")                              \
+	ROW(NAT_TTL, "nat_ttl", "translated packet whose TTL is over")                             \
+	ROW(NAT_NO_ROUTE, "nat_no_route", "no route for a translated packet")                      \
+	ROW(NAT_NO_NEIGH, "nat_no_neigh", "next hop of a translated packet is not resolved")       \
+	ROW(NAT_TOO_BIG, "nat_too_big",                                                            \
+	    "translated packet that is longer than the MTU of its way")                            \
+	ROW(NAT_NO_FORWARDING, "nat_no_forwarding",                                                \
+	    "forwarding is off for the interface of a packet for NAT")
 
 enum sl_reason {
 #define SL_REASON_ENUM(symbol, name, meaning) SL_REASON_##symbol,

@@ -15,6 +15,7 @@
 #include "abi/drop_reasons.h"
 #include "abi/flow.h"
 #include "abi/service.h"
+#include "abi/nat.h"
 #include "abi/steer.h"
 #include "kern/access_list.h"
 #include "kern/dataplane.h"
@@ -66,7 +67,9 @@
 	    sizeof(struct sl_flow_counts), 1)                                                      \
 	ROW(PHASES, "sl_phases", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_phase_times), 0)          \
 	ROW(FRAGMENTS, "sl_fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct sl_fragment_key),      \
-	    sizeof(struct sl_fragment), SL_FRAGMENTS_MAX)
+	    sizeof(struct sl_fragment), SL_FRAGMENTS_MAX)                                          \
+	ROW(NAT_CONF, "sl_nat_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_nat_conf), 1)         \
+	ROW(NAT_TABLES, "sl_nat_tables", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, SL_NAT_ADDRESSES_MAX)
 
 enum dataplane_map {
 #define DATAPLANE_MAP_ENUM(symbol, ...) DATAPLANE_MAP_##symbol,
