@@ -13,7 +13,7 @@
 #include "http/worker_internal.h"
 
 #define FREE_EXCHANGES_MAX 256
-#define ARENA_CHUNK_BYTES  4096
+#define ARENA_CHUNK_BYTES  8160 /* a usual exchange fits, so that none is taken and freed for it */
 
 static void on_age_timer(struct timer *timer)
 {
