@@ -104,6 +104,7 @@ extern const struct object object_event;
 extern const struct object object_config;
 extern const struct object object_prog;
 extern const struct object object_decap;
+extern const struct object object_map;
 extern const struct object object_version;
 
 /* The last lines of every help. */

@@ -11,17 +11,13 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status,	  &object_deny,	 &object_allow,	  &object_route,
-	&object_upstream, &object_stats, &object_event,	  &object_config,
-	&object_prog,	  &object_decap, &object_version,
+	&object_status,	  &object_deny,	 &object_allow, &object_route,
+	&object_upstream, &object_stats, &object_event, &object_config,
+	&object_prog,	  &object_decap, &object_map,	&object_version,
 };
-static const char *const object_names[] = {"status",  "deny",  "allow",	 "route", "upstream",
-					   "stats",   "event", "config", "prog",  "decap",
-					   "version", "help",  NULL};
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
-static const char *const later_names[] = {"service", "backend", "listener", "cert",
-					  "cache",   "conn",	"limit",    "policy",
-					  "map",     "batch",	"top",	    NULL};
+static const char *const later_names[] = {"service", "backend", "listener", "cert", "cache", "conn",
+					  "limit",   "policy",	"batch",    "top",  NULL};
 
 static const char main_help[] =
 	"Usage: sluice [OPTIONS] OBJECT { COMMAND | help }\n"
@@ -29,7 +25,7 @@ static const char main_help[] =
 	"\n"
 	"       OBJECT := { status | deny | allow | route | upstream | stats | event | config | "
 	"prog |\n"
-	"                   decap | version }\n"
+	"                   decap | map | version }\n"
 	"\n"
 	"       sluice status [show]\n"
 	"       sluice { deny | allow } [show] [cidr CIDR]\n"
@@ -47,6 +43,9 @@ static const char main_help[] =
 	"       sluice decap [show]\n"
 	"       sluice decap attach dev DEV address ADDR... [source PREFIX...]\n"
 	"       sluice decap detach dev DEV\n"
+	"       sluice map [show] [name NAME]\n"
+	"       sluice map dump NAME [limit N]\n"
+	"       sluice map lookup NAME [key NUMBER] [hex BYTES]\n"
 	"       sluice version\n"
 	"\n"
 	"       `list` is another name for `show`. Unambiguous beginnings of names will do.\n"
@@ -254,9 +253,16 @@ static int print_version(struct cli *cli)
 	return !doc || output_document(cli, doc) ? p_out_of_memory(cli) : 0;
 }
 
+/* NULL in *ret_object: the word `help`. */
 static int find_object(struct cli *cli, const char *word, const struct object **ret_object)
 {
-	int index = names_find(word, object_names);
+	const char *object_names[ARRAY_SIZE(objects) + 2] = {NULL};
+	int index;
+
+	for (size_t i = 0; i < ARRAY_SIZE(objects); i++)
+		object_names[i] = objects[i]->name;
+	object_names[ARRAY_SIZE(objects)] = "help";
+	index = names_find(word, object_names);
 
 	if (index < 0) {
 		for (int i = 0; later_names[i]; i++) {

@@ -5,10 +5,53 @@
 
 #include "kern/owner_lock.h"
 #include "kern/steer.h"
+#include "tools/client.h"
 
 bool pinned_exist(const struct cli *cli)
 {
 	return !access(cli->bpffs_dir, F_OK) || errno == EACCES;
+}
+
+static int report_open(struct cli *cli, int code, const struct error *err)
+{
+	char quoted[160];
+
+	if (code == -ENOENT)
+		return p_err(cli, code,
+			     "%s and nothing is pinned in %s; start sluiced, or name the places "
+			     "with --socket and --bpffs",
+			     cli->absence,
+			     str_quote(str_from_cstr(cli->bpffs_dir), quoted, sizeof(quoted)));
+	return p_err(cli, code, "%s%s", err->text,
+		     code == -EPERM || code == -EACCES ? "; run as root" : "");
+}
+
+int pinned_find(struct cli *cli, json_t **ret_status, bool *ret_lives)
+{
+	int error = client_try(cli, "GET", "/v1/status", NULL, ret_status);
+	const char *bpffs;
+
+	if (error && error != -ENOTCONN)
+		return error;
+	bpffs = document_string(*ret_status, "dataplane.bpffs");
+	if (bpffs && !cli->bpffs_given)
+		cli->bpffs_dir = bpffs;
+	*ret_lives = !error;
+	return 0;
+}
+
+int pinned_require(struct cli *cli, bool lives)
+{
+	struct error err = {0};
+
+	if (pinned_exist(cli))
+		return 0;
+	if (!lives)
+		return report_open(cli, -ENOENT, &err);
+	return p_err(cli, -ENOENT,
+		     "nothing is pinned in %s; 'sluice status' says whether the daemon could use "
+		     "the kernel's part",
+		     cli->bpffs_dir);
 }
 
 int pinned_lock(struct cli *cli, int *ret_fd)
@@ -24,20 +67,6 @@ int pinned_lock(struct cli *cli, int *ret_fd)
 	if (error)
 		return p_err(cli, error, "%s%s", err.text, geteuid() ? "; run as root" : "");
 	return 0;
-}
-
-static int report_open(struct cli *cli, int code, const struct error *err)
-{
-	char quoted[160];
-
-	if (code == -ENOENT)
-		return p_err(cli, code,
-			     "%s and nothing is pinned in %s; start sluiced, or name the places "
-			     "with --socket and --bpffs",
-			     cli->absence,
-			     str_quote(str_from_cstr(cli->bpffs_dir), quoted, sizeof(quoted)));
-	return p_err(cli, code, "%s%s", err->text,
-		     code == -EPERM || code == -EACCES ? "; run as root" : "");
 }
 
 int pinned_open(struct cli *cli, bool read_only, struct pinned *ret_pins)

@@ -28,6 +28,13 @@ void pinned_close(struct pinned *pins);
 int pinned_lock(struct cli *cli, int *ret_fd);
 /* Is there a directory of ours? */
 bool pinned_exist(const struct cli *cli);
+/*
+ * Asks a daemon, if one lives, for its status and takes its directory, which it knows better than
+ * our default. ret_status stays NULL without one.
+ */
+int pinned_find(struct cli *cli, json_t **ret_status, bool *ret_lives);
+/* After pinned_find(): -ENOENT, reported, when there is no directory of ours. */
+int pinned_require(struct cli *cli, bool lives);
 
 /*
  * {"interfaces": [...], "steering": {"attached": BOOL, "tuples": [...]}}; the interfaces in the

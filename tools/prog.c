@@ -1,15 +1,12 @@
 /* `sluice prog`: the programs in the kernel, read from their pins; and their removal. */
-#include <dirent.h>
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "kern/steer.h"
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
+#include "tools/pin_rows.h"
 #include "tools/pinned.h"
-
-#define PIN_DEPTH_MAX 4
 
 static int cell_steering(const json_t *row, struct buf *out)
 {
@@ -18,9 +15,18 @@ static int cell_steering(const json_t *row, struct buf *out)
 				       : STR("sk_lookup is not attached"));
 }
 
+static int cell_run_time(const json_t *row, struct buf *out)
+{
+	return buf_append(out, json_is_true(json_object_get(row, "run_time_counted"))
+				       ? STR("counted")
+				       : STR("not counted; 'sysctl kernel.bpf_stats_enabled=1' "
+					     "has the kernel count it"));
+}
+
 static const struct output_column head[] = {
 	{"pinned in", "bpffs", OUTPUT_TEXT, NULL},
 	{"steering", NULL, OUTPUT_CELL, cell_steering},
+	{"run time", NULL, OUTPUT_CELL, cell_run_time},
 	{NULL, NULL, 0, NULL},
 };
 
@@ -30,6 +36,25 @@ static const struct output_column attachment_columns[] = {
 	{"ATTACHED BY", "how", OUTPUT_TEXT, NULL},
 	{"PROGRAM", "program_id", OUTPUT_TEXT, NULL},
 	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column program_columns[] = {
+	{"PROGRAM", "id", OUTPUT_TEXT, NULL},
+	{"NAME", "name", OUTPUT_TEXT, NULL},
+	{"TYPE", "type", OUTPUT_TEXT, NULL},
+	{"INSTRUCTIONS", "instructions", OUTPUT_COUNT, NULL},
+	{"VERIFIED", "verified_instructions", OUTPUT_COUNT, NULL},
+	{"MEMORY", "memory_bytes", OUTPUT_BYTES, NULL},
+	{"RUNS", "run_count", OUTPUT_COUNT, NULL},
+	{"NS A RUN", "ns_per_run", OUTPUT_RATE, NULL},
+	{"LOADED", "loaded_at", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_column link_columns[] = {
+	{"LINK", "id", OUTPUT_TEXT, NULL},	     {"NAME", "name", OUTPUT_TEXT, NULL},
+	{"TYPE", "type", OUTPUT_TEXT, NULL},	     {"PROGRAM", "program_id", OUTPUT_TEXT, NULL},
+	{"ATTACHED", "attached", OUTPUT_TEXT, NULL}, {NULL, NULL, 0, NULL},
 };
 
 static const struct output_column tuple_columns[] = {
@@ -49,59 +74,60 @@ static const struct output_section sections[] = {
 	 .path = "interfaces",
 	 .columns = attachment_columns,
 	 .empty = "XDP is attached to no interface."},
+	{.kind = OUTPUT_TABLE, .path = "programs", .columns = program_columns},
+	{.kind = OUTPUT_TABLE, .path = "links", .columns = link_columns},
 	{.kind = OUTPUT_TABLE, .path = "steering.tuples", .columns = tuple_columns},
 	{.kind = OUTPUT_TABLE, .path = "pins", .columns = pin_columns},
 };
 static const struct output_view view = {sections, ARRAY_SIZE(sections)};
 
-static int is_listed(const struct dirent *entry)
+struct listing {
+	const struct cli *cli;
+	json_t *programs, *links, *pins;
+};
+
+static int append_row(const struct listing *listing, json_t *rows, json_t *row,
+		      const struct pin *pin)
 {
-	return strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+	if (row && pin_row_add_path(listing->cli, row, pin)) {
+		json_decref(row);
+		return -ENOMEM;
+	}
+	return json_array_append_new(rows, row) ? -ENOMEM : 0;
 }
 
-/* Appends {"path": ...} for each file below `dir`, sorted. */
-static int list_pins(const char *dir, unsigned int depth, json_t *rows)
+static int list_pin(const struct pin *pin, void *arg)
 {
-	struct dirent **entries = NULL;
-	int count = scandir(dir, &entries, is_listed, alphasort);
-	int error = count < 0 ? -errno : 0;
+	struct listing *listing = arg;
+	int error = 0;
 
-	for (int i = 0; i < count; i++) {
-		_cleanup_free_ struct dirent *entry = entries[i];
-		_cleanup_(buf_done)
-		struct buf path;
-		struct stat stat_buf;
-
-		buf_init(&path, 8192);
-		if (!error)
-			error = buf_printf(&path, "%s/%s", dir, entry->d_name);
-		if (error)
-			continue;
-		if (!lstat(path.data, &stat_buf) && S_ISDIR(stat_buf.st_mode)) {
-			if (depth < PIN_DEPTH_MAX)
-				error = list_pins(path.data, depth + 1, rows);
-			continue;
-		}
-		if (json_array_append_new(
-			    rows, json_pack("{s:o}", "path", document_text(buf_str(&path)))))
-			error = -ENOMEM;
-	}
-	free(entries);
+	if (pin->kind == PIN_IS_PROGRAM)
+		error = append_row(listing, listing->programs, pin_row_of_program(pin), pin);
+	else if (pin->kind == PIN_IS_LINK)
+		error = append_row(listing, listing->links, pin_row_of_link(pin), pin);
+	if (!error && pin->name[0] && listing->cli->show_paths)
+		error = append_row(listing, listing->pins, json_object(), pin);
 	return error;
 }
 
-/* A daemon that answers knows the directory better than our default. */
-static int ask_daemon(struct cli *cli, json_t **ret_status, bool *ret_lives)
+static int list_objects(struct cli *cli, json_t *doc)
 {
-	int error = client_try(cli, "GET", "/v1/status", NULL, ret_status);
-	const char *bpffs;
+	struct listing listing = {cli, json_array(), json_array(), json_array()};
+	struct error err = {0};
+	int error;
 
-	if (error && error != -ENOTCONN)
-		return error;
-	bpffs = document_string(*ret_status, "dataplane.bpffs");
-	if (bpffs && !cli->bpffs_given)
-		cli->bpffs_dir = bpffs;
-	*ret_lives = !error;
+	/* Given to the document first, which lets go of them on every way out. */
+	if (json_object_set_new(doc, "programs", listing.programs) |
+		    json_object_set_new(doc, "links", listing.links) |
+		    json_object_set_new(doc, "pins", listing.pins) ||
+	    json_object_set_new(doc, "run_time_counted", json_boolean(pin_info_counts_run_time())))
+		return p_out_of_memory(cli);
+	error = pin_info_walk(cli->bpffs_dir, list_pin, &listing, &err);
+	if (error)
+		return p_err(cli, error, "%s%s", err.text[0] ? err.text : strerrordesc_np(-error),
+			     error == -EPERM || error == -EACCES ? "; run as root" : "");
+	if (!cli->show_paths)
+		(void)json_object_del(doc, "pins");
 	return 0;
 }
 
@@ -110,16 +136,11 @@ static int load(struct cli *cli, bool lives, json_t **ret_doc)
 	_cleanup_(pinned_close)
 	struct pinned pins = PINNED_NONE;
 	_cleanup_json_ json_t *doc = NULL;
-	_cleanup_json_ json_t *rows = NULL;
 	int error;
 
-	if (lives && !pinned_exist(cli))
-		return p_err(
-			cli, -ENOENT,
-			"nothing is pinned in %s; 'sluice status' says whether the daemon could "
-			"use the kernel's part",
-			cli->bpffs_dir);
-	error = pinned_open(cli, true, &pins);
+	error = pinned_require(cli, lives);
+	if (!error)
+		error = pinned_open(cli, true, &pins);
 	if (!error)
 		error = pinned_describe(cli, &pins, &doc);
 	if (error)
@@ -127,15 +148,9 @@ static int load(struct cli *cli, bool lives, json_t **ret_doc)
 	if (json_object_set_new(doc, "daemon", json_boolean(lives)) ||
 	    json_object_set_new(doc, "bpffs", document_text(str_from_cstr(cli->bpffs_dir))))
 		return p_out_of_memory(cli);
-	if (cli->show_paths) {
-		rows = json_array();
-		error = rows ? list_pins(cli->bpffs_dir, 0, rows) : -ENOMEM;
-		if (error)
-			return p_err(cli, error, "cannot list %s: %s", cli->bpffs_dir,
-				     strerrordesc_np(-error));
-		if (json_object_set(doc, "pins", rows))
-			return p_out_of_memory(cli);
-	}
+	error = list_objects(cli, doc);
+	if (error)
+		return error;
 	*ret_doc = TAKE_PTR(doc);
 	return 0;
 }
@@ -148,7 +163,7 @@ static int show(struct cli *cli, struct args *args)
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = ask_daemon(cli, &status, &lives);
+		error = pinned_find(cli, &status, &lives);
 	if (!error)
 		error = load(cli, lives, &doc);
 	if (error)
@@ -189,7 +204,7 @@ static int unload(struct cli *cli, struct args *args)
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = ask_daemon(cli, &status, &lives);
+		error = pinned_find(cli, &status, &lives);
 	if (!error && lives)
 		return p_err(cli, -EBUSY,
 			     "a daemon is running (pid %lld) and uses the programs; stop it first",

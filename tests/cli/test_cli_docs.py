@@ -9,7 +9,7 @@ import pytest
 from conftest import BUILD, TOP
 
 OBJECTS = ["status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
-           "decap", "version"]
+           "decap", "map", "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
 

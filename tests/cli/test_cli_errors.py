@@ -29,6 +29,8 @@ COMMANDS = [
     ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
     ["config"], ["config", "reload"], ["config", "check"], ["config", "check", "file", "/dev/null"],
     ["prog"], ["prog", "unload"], ["version"],
+    ["map"], ["map", "show", "name", "sl_meta"], ["map", "dump", "sl_meta"],
+    ["map", "lookup", "sl_meta", "key", "0"],
 ]
 
 
@@ -325,7 +327,18 @@ USAGE = """
 |conn|show
 |limit
 |policy
-|map
+|map|x
+|map|dump
+|map|dump|sl_meta|x
+|map|dump|sl_meta|limit
+|map|dump|sl_meta|limit|0
+|map|show|x
+|map|name
+|map|lookup
+|map|lookup|sl_meta
+|map|lookup|sl_meta|key
+|map|lookup|sl_meta|key|0|hex|00000000
+|map|lookup|sl_meta|0
 |batch|file|x
 |top
 |status|x

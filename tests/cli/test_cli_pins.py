@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -182,6 +183,17 @@ def test_programs_are_shown_and_unloaded_after_a_kill(dead):
     assert doc["daemon"] is False and doc["bpffs"] == "/sys/fs/bpf/sluice-cli"
     assert doc["interfaces"][0]["name"] == "cliv0" and doc["interfaces"][0]["program_id"] > 0
     assert {"prefix": "192.0.2.10/32", "ports": "80"} in doc["steering"]["tuples"]
+    main, steer = sorted(doc["programs"], key=lambda row: row["name"])
+    assert (main["name"], main["type"], steer["name"], steer["type"]) == \
+        ("sl_main", "xdp", "sl_steer", "sk_lookup")
+    assert main["id"] == doc["interfaces"][0]["program_id"]
+    for row in main, steer:
+        assert row["instructions"] <= row["verified_instructions"] <= 200000
+        assert row["memory_bytes"] >= 4096 and row["jited_bytes"] > 0 and row["map_ids"]
+    links = {row["name"]: row for row in doc["links"]}
+    assert links["xdp_link_cliv0"]["program_id"] == main["id"]
+    assert links["steer_link"]["program_id"] == steer["id"]
+    assert all(row["attached"] for row in doc["links"])
     assert all(row["path"].startswith("/sys/fs/bpf/sluice-cli/") for row in doc["pins"])
     assert len(doc["pins"]) > 5
     assert "PIN\n/sys/fs/bpf/sluice-cli/" in dead.sluice("-f", "prog").stdout
@@ -195,6 +207,99 @@ def test_programs_are_shown_and_unloaded_after_a_kill(dead):
         result = dead.sluice("-j", *command)
         assert result.returncode == 1
         assert "nothing is pinned" in json.loads(result.stdout)["error"]
+
+
+def test_run_time_is_shown_while_the_kernel_counts_it(dead):
+    with open("/proc/sys/kernel/bpf_stats_enabled", encoding="ascii") as file:
+        before = file.read()
+    ping = dead.inside(["ip", "address", "add", "198.18.9.1/24", "dev", "cliv1"])
+    subprocess.run(ping, check=True)
+    try:
+        with open("/proc/sys/kernel/bpf_stats_enabled", "w", encoding="ascii") as file:
+            file.write("1")
+        # One ARP request to XDP on the other end.
+        subprocess.run(dead.inside([
+            "/usr/bin/python3", "-c",
+            "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('198.18.9.2', 9))"]),
+            check=True)
+        deadline = time.monotonic() + 30
+        while True:
+            doc = dead.json("prog")
+            main, = [row for row in doc["programs"] if row["name"] == "sl_main"]
+            if main["run_count"] or time.monotonic() > deadline:
+                break
+        assert doc["run_time_counted"] is True
+        assert main["run_count"] >= 1 and main["run_time_ns"] >= 1
+        assert main["ns_per_run"] == main["run_time_ns"] / main["run_count"]
+    finally:
+        with open("/proc/sys/kernel/bpf_stats_enabled", "w", encoding="ascii") as file:
+            file.write(before)
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_maps_are_shown_dumped_and_looked_up(node, alive):
+    if not alive:
+        node.kill()
+    doc = node.json("-f", "map")
+    assert doc["daemon"] is alive and doc["bpffs"] == "/sys/fs/bpf/sluice-cli"
+    maps = {row["name"]: row for row in doc["maps"]}
+    assert maps["sl_counters"]["type"] == "percpu_array" and maps["sl_counters"]["value_bytes"] == 16
+    assert maps["sl_meta"]["max_entries"] == 1 and maps["sl_meta"]["memory_bytes"] > 0
+    assert maps["sl_meta"]["path"] == "/sys/fs/bpf/sluice-cli/sl_meta"
+    shown, = node.json("map", "show", "name", "sl_meta")["maps"]
+    assert shown == {key: value for key, value in maps["sl_meta"].items() if key != "path"}
+
+    meta, = node.json("map", "dump", "sl_me")["elements"]
+    assert meta["key"] == 0 and meta["value"]["magic"] == 0x736c7569
+    found = node.json("map", "lookup", "sl_meta", "key", "0")
+    assert found == {"key": 0, "value": meta["value"], "map": "sl_meta"}
+    assert node.json("map", "lookup", "sl_meta", "hex", "00000000") == found
+    tuples = node.json("map", "dump", "sl_tuple_exact")
+    assert [row["key"]["port"] for row in tuples["elements"]] == [80] and tuples["not_shown"] == 0
+    counters = node.json("map", "lookup", "sl_counters", "key", "5")
+    assert all(set(value) == {"packets", "bytes"} for value in counters["values"])
+    dump = node.json("map", "dump", "sl_counters", "limit", "1")
+    assert len(dump["elements"]) + dump["not_shown"] + dump["zero_elements"] == 128
+    assert node.sluice("map", "dump", "sl_meta").stdout.startswith("KEY  VALUE\n0    {\"magic\":")
+    assert '"magic": 1936487785' in node.sluice("map", "lookup", "sl_meta", "key", "0").stdout
+
+
+@pytest.mark.parametrize("words, hint, status", [
+    (["dump", "sl_mtea"], "unknown map 'sl_mtea'; did you mean 'sl_meta'?", 2),
+    (["dump", "nonsense"], "no map 'nonsense' is pinned in /sys/fs/bpf/sluice-cli; 'sluice map'", 1),
+    (["dump", "sl_"], "map 'sl_' is ambiguous: ", 2),
+    (["show", "name", "sl_mtea"], "map 'sl_mtea' is not configured; did you mean 'sl_meta'?", 1),
+    (["lookup", "sl_meta", "key", "1"], "has no element of that key; 'sluice map dump sl_meta'", 1),
+    (["lookup", "sl_meta", "key", "4294967296"], "expected a whole number of 0 to 4294967295", 2),
+    (["lookup", "sl_meta", "hex", "00"], "has 4 bytes, so expected 8 digits", 2),
+    (["lookup", "sl_meta", "hex", "0000000g"], "has 4 bytes, so expected 8 digits", 2),
+    (["lookup", "sl_tuple_list", "key", "1"], "has 24 bytes: give them with 'hex BYTES'", 2),
+    (["lookup", "sl_meta"], "one of 'key NUMBER' and 'hex BYTES'", 2),
+])
+def test_errors_of_maps_say_what_to_do(dead, words, hint, status):
+    text = dead.sluice("map", *words)
+    assert (text.returncode, text.stdout) == (status, "") and text.stderr.startswith("Error: ")
+    assert hint in text.stderr
+    answer = dead.sluice("-j", "map", *words)
+    assert answer.returncode == status and answer.stderr == ""
+    assert hint in json.loads(answer.stdout)["error"]
+
+
+def test_nobody_may_not_read_pins(dead):
+    drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    for command in (["prog"], ["map"], ["map", "dump", "sl_meta"], ["deny"], ["deny", "counters"],
+                    ["deny", "add", "198.51.100.7"], ["prog", "unload"], ["status"]):
+        for form in ([], ["-j"]):
+            # Through its descriptor: the build may lie where nobody cannot go.
+            with open(SLUICE, "rb") as file:
+                result = subprocess.run(
+                    dead.inside([*drop, f"/proc/self/fd/{file.fileno()}", *form, *command]),
+                    env=dead.env, capture_output=True, text=True, timeout=60, check=False,
+                    pass_fds=[file.fileno()])
+            assert result.returncode == 1, (command, result)
+            said = json.loads(result.stdout)["error"] if form else result.stderr
+            assert "run as root" in said, (command, said)
+            assert (result.stderr if form else result.stdout) == ""
 
 
 def test_no_state_directory_is_made_where_nothing_is_pinned(dead):
