@@ -5,9 +5,9 @@
 #include <xxhash.h>
 
 #include "base/cleanup.h"
+#include "base/maglev_table.h"
 #include "base/util.h"
 
-#define FREE_SLOT 0xffff
 /* Slots that are looked at for one whose endpoint is not out, before all endpoints are. */
 #define PROBES_MAX 64
 
@@ -15,15 +15,6 @@ struct maglev {
 	struct registry_entry entry;
 	unsigned int bits;		/* per slot */
 	_Atomic(unsigned char *) table; /* NULL: not made yet; never changes once it is there */
-};
-
-/* One endpoint while the table is made. */
-struct turn {
-	uint64_t taken;
-	uint32_t weight;
-	uint32_t next, skip; /* of its permutation */
-	uint64_t rank;	     /* decides ties: the same on every node */
-	unsigned int index;
 };
 
 static int maglev_init(struct registry_entry *entry, void *arg)
@@ -83,68 +74,6 @@ void maglev_unref(struct maglev *maglev)
 
 /* ---- making the table ---- */
 
-/* Whose turn is earlier: that of turn k of an endpoint of weight w is at k / w. */
-static bool is_before(const struct turn *left, const struct turn *right)
-{
-	uint64_t left_time = (left->taken + 1) * right->weight;
-	uint64_t right_time = (right->taken + 1) * left->weight;
-
-	return left_time != right_time ? left_time < right_time : left->rank < right->rank;
-}
-
-static void sift_down(struct turn **heap, unsigned int count, unsigned int place)
-{
-	struct turn *turn = heap[place];
-
-	for (;;) {
-		unsigned int child = 2 * place + 1;
-
-		if (child >= count)
-			break;
-		if (child + 1 < count && is_before(heap[child + 1], heap[child]))
-			child++;
-		if (!is_before(heap[child], turn))
-			break;
-		heap[place] = heap[child];
-		place = child;
-	}
-	heap[place] = turn;
-}
-
-static void turn_init(struct turn *turn, const struct endpoint_conf *conf, unsigned int index)
-{
-	char text[ADDR_TEXT_MAX];
-	size_t len = strlen(sock_addr_format(&conf->addr, text, sizeof(text)));
-
-	turn->weight = conf->weight;
-	turn->index = index;
-	turn->next = (uint32_t)(XXH64(text, len, 1) % MAGLEV_SLOTS);
-	turn->skip = (uint32_t)(XXH64(text, len, 2) % (MAGLEV_SLOTS - 1) + 1);
-	turn->rank = XXH64(text, len, 3);
-}
-
-static uint32_t step(const struct turn *turn, uint32_t slot)
-{
-	slot += turn->skip;
-	return slot >= MAGLEV_SLOTS ? slot - MAGLEV_SLOTS : slot;
-}
-
-/* The number of slots is prime, so each permutation comes by every slot. */
-static void fill(uint16_t *slots, struct turn **heap, unsigned int count)
-{
-	memset(slots, 0xff, sizeof(*slots) * MAGLEV_SLOTS);
-	for (uint32_t filled = 0; filled < MAGLEV_SLOTS; filled++) {
-		struct turn *turn = heap[0];
-
-		while (slots[turn->next] != FREE_SLOT)
-			turn->next = step(turn, turn->next);
-		slots[turn->next] = (uint16_t)turn->index;
-		turn->next = step(turn, turn->next);
-		turn->taken++;
-		sift_down(heap, count, 0);
-	}
-}
-
 static void pack(unsigned char *table, const uint16_t *slots, unsigned int bits)
 {
 	for (uint32_t slot = 0; slot < MAGLEV_SLOTS; slot++) {
@@ -167,27 +96,33 @@ int maglev_build(struct maglev *maglev, const struct upstream_conf *upstream)
 {
 	unsigned int count = upstream->endpoint_count;
 	_cleanup_free_ uint16_t *slots = NULL;
-	_cleanup_free_ struct turn *turns = NULL;
-	_cleanup_free_ struct turn **heap = NULL;
+	_cleanup_free_ struct maglev_member *members = NULL;
+	_cleanup_free_ char(*texts)[ADDR_TEXT_MAX] = NULL;
 	unsigned char *table, *none = NULL;
+	int r;
 
 	if (atomic_load_explicit(&maglev->table, memory_order_acquire))
 		return 0;
 	slots = malloc(sizeof(*slots) * MAGLEV_SLOTS);
-	turns = calloc(count, sizeof(*turns));
-	heap = calloc(count, sizeof(*heap));
+	members = calloc(count, sizeof(*members));
+	texts = calloc(count, sizeof(*texts));
 	table = calloc(1, maglev_bytes(maglev));
-	if (!slots || !turns || !heap || !table) {
+	if (!slots || !members || !texts || !table) {
 		free(table);
 		return -ENOMEM;
 	}
 	for (unsigned int i = 0; i < count; i++) {
-		turn_init(&turns[i], &upstream->endpoints[i], i);
-		heap[i] = &turns[i];
+		const struct endpoint_conf *conf = &upstream->endpoints[i];
+
+		members[i].key =
+			str_from_cstr(sock_addr_format(&conf->addr, texts[i], sizeof(texts[i])));
+		members[i].weight = conf->weight;
 	}
-	for (unsigned int place = count / 2; place-- > 0;)
-		sift_down(heap, count, place);
-	fill(slots, heap, count);
+	r = maglev_table_fill(members, count, MAGLEV_SLOTS, slots);
+	if (r) {
+		free(table);
+		return r;
+	}
 	pack(table, slots, maglev->bits);
 	/* Another worker may have been quicker. */
 	if (!atomic_compare_exchange_strong_explicit(&maglev->table, &none, table,
