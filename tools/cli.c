@@ -22,6 +22,7 @@ void cli_done(struct cli *cli)
 	buf_done(&cli->out);
 	buf_done(&cli->failure);
 	json_decref(cli->failure_list);
+	json_decref(cli->failure_results);
 }
 
 static void fail(struct cli *cli, int exit_status, const char *fmt, va_list args)
@@ -110,26 +111,31 @@ int cli_print_help(struct cli *cli, const char *text)
 	return output_document(cli, doc);
 }
 
+json_t *cli_failure(const struct cli *cli)
+{
+	json_t *doc = json_object();
+
+	if (doc && !json_object_set_new(doc, "error", document_text(buf_str(&cli->failure))) &&
+	    (!cli->failure_list || !json_object_set(doc, "errors", cli->failure_list)) &&
+	    (!cli->failure_results || !json_object_set(doc, "results", cli->failure_results)))
+		return doc;
+	json_decref(doc);
+	return NULL;
+}
+
 /* The error as JSON; without memory for that, as a literal. */
 static void print_failure_json(struct cli *cli)
 {
-	_cleanup_json_ json_t *doc = json_object();
-	int code = 0;
+	_cleanup_json_ json_t *doc = cli_failure(cli);
 
 	buf_reset(&cli->out);
-	if (!doc || json_object_set_new(doc, "error", document_text(buf_str(&cli->failure))))
-		code = -ENOMEM;
-	if (!code && cli->failure_list)
-		code = json_object_set(doc, "errors", cli->failure_list);
-	if (!code)
-		code = output_document(cli, doc);
-	if (code) {
+	if (!doc || output_document(cli, doc)) {
 		buf_reset(&cli->out);
 		(void)buf_append(&cli->out, STR("{\"error\": \"out of memory\"}\n"));
 	}
 }
 
-static void print_failure_text(struct cli *cli)
+void cli_print_failure(const struct cli *cli)
 {
 	_cleanup_(buf_done)
 	struct buf text;
@@ -166,11 +172,11 @@ int cli_flush(struct cli *cli)
 
 int cli_finish(struct cli *cli)
 {
-	if (cli->exit_status != CLI_DONE) {
+	if (cli->exit_status != CLI_DONE && !cli->failure_is_printed) {
 		if (cli->json) {
 			print_failure_json(cli);
 		} else {
-			print_failure_text(cli);
+			cli_print_failure(cli);
 			return cli->exit_status;
 		}
 	}

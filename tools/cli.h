@@ -46,6 +46,9 @@ struct cli {
 	struct buf failure;	 /* the sentence; empty while nothing failed */
 	const char *hint;	 /* a line after the error's text, not in JSON; NULL: none */
 	json_t *failure_list;	 /* further lines of it, or NULL */
+	json_t *failure_results; /* of a batch: what was done before, or NULL */
+	bool failure_is_printed; /* `out` tells it already */
+	bool in_batch;		 /* this is one line of a batch */
 	char absence[768];	 /* "no daemon answers on ...", once that is known */
 	char absence_reason[64]; /* "no such socket" */
 	int exit_status;
@@ -76,12 +79,18 @@ void p_debug(const struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* To `out`. */
 void p_text(struct cli *cli, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
+/* {"error": ...}; NULL: out of memory. */
+json_t *cli_failure(const struct cli *cli);
+/* "Error: ..." on standard error. */
+void cli_print_failure(const struct cli *cli);
+
 /* A grammar, or with --json {"help": "..."}. */
 int cli_print_help(struct cli *cli, const char *text);
 
 struct command {
 	const char *name;
 	int (*run)(struct cli *cli, struct args *args);
+	bool streams; /* prints before its end, by cli_flush() */
 };
 
 #define COMMANDS_MAX 8
@@ -105,7 +114,11 @@ extern const struct object object_config;
 extern const struct object object_prog;
 extern const struct object object_decap;
 extern const struct object object_map;
+extern const struct object object_batch;
 extern const struct object object_version;
+
+/* Runs an object's command; all words are taken. In main.c, which knows the objects. */
+int cli_run(struct cli *cli, struct args *args);
 
 /* The last lines of every help. */
 #define HELP_OPTIONS                                                                               \

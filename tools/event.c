@@ -213,6 +213,6 @@ const struct object object_event = {
 		"       sluice [OPTIONS] event watch [last N] [since SEQ] [count N]\n"
 		"       sluice [OPTIONS] event help\n"
 		"\n" HELP_OPTIONS,
-	.commands = {{"show", show}, {"list", show}, {"watch", watch}, {NULL, NULL}},
+	.commands = {{"show", show, false}, {"list", show, false}, {"watch", watch, true}, {NULL}},
 	.show_keys = show_keys,
 };

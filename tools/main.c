@@ -11,13 +11,13 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status,	  &object_deny,	 &object_allow, &object_route,
-	&object_upstream, &object_stats, &object_event, &object_config,
-	&object_prog,	  &object_decap, &object_map,	&object_version,
+	&object_status, &object_deny,  &object_allow,	&object_route, &object_upstream,
+	&object_stats,	&object_event, &object_config,	&object_prog,  &object_decap,
+	&object_map,	&object_batch, &object_version,
 };
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
-static const char *const later_names[] = {"service", "backend", "listener", "cert", "cache", "conn",
-					  "limit",   "policy",	"batch",    "top",  NULL};
+static const char *const later_names[] = {"service", "backend", "listener", "cert", "cache",
+					  "conn",    "limit",	"policy",   "top",  NULL};
 
 static const char main_help[] =
 	"Usage: sluice [OPTIONS] OBJECT { COMMAND | help }\n"
@@ -25,7 +25,7 @@ static const char main_help[] =
 	"\n"
 	"       OBJECT := { status | deny | allow | route | upstream | stats | event | config | "
 	"prog |\n"
-	"                   decap | map | version }\n"
+	"                   decap | map | batch | version }\n"
 	"\n"
 	"       sluice status [show]\n"
 	"       sluice { deny | allow } [show] [cidr CIDR]\n"
@@ -46,6 +46,7 @@ static const char main_help[] =
 	"       sluice map [show] [name NAME]\n"
 	"       sluice map dump NAME [limit N]\n"
 	"       sluice map lookup NAME [key NUMBER] [hex BYTES]\n"
+	"       sluice batch file FILE [continue]\n"
 	"       sluice version\n"
 	"\n"
 	"       `list` is another name for `show`. Unambiguous beginnings of names will do.\n"
@@ -303,7 +304,24 @@ static int run_object(struct cli *cli, const struct object *object, struct args 
 	(void)args_take(args);
 	if ((unsigned int)index == count)
 		return cli_print_help(cli, object->help);
+	if (cli->in_batch && object->commands[index].streams)
+		return p_usage(cli, "'%s %s' goes on printing, which no line of a batch may",
+			       object->name, object->commands[index].name);
 	return object->commands[index].run(cli, args);
+}
+
+int cli_run(struct cli *cli, struct args *args)
+{
+	const struct object *object = NULL;
+	const char *word = args_take(args);
+	int error = find_object(cli, word, &object);
+
+	if (error)
+		return error;
+	if (!object)
+		return cli_print_help(cli, main_help);
+	cli->object_name = object->name;
+	return run_object(cli, object, args);
 }
 
 static int run(struct cli *cli, struct request *request)

@@ -395,6 +395,6 @@ const struct object object_stats = {
 		"       sluice [OPTIONS] stats watch [interval DURATION] [count N]\n"
 		"       sluice [OPTIONS] stats help\n"
 		"\n" HELP_OPTIONS,
-	.commands = {{"show", show}, {"list", show}, {"watch", watch}, {NULL, NULL}},
+	.commands = {{"show", show, false}, {"list", show, false}, {"watch", watch, true}, {NULL}},
 	.show_keys = show_keys,
 };

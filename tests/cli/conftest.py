@@ -48,7 +48,8 @@ class Result:
     def json_error(self):
         doc = self.json
         assert self.status in (1, 2), str(self)
-        assert set(doc) <= {"error", "errors"}, str(self)
+        assert set(doc) <= {"error", "errors"} | ({"results"} if "batch" in self.args else set()), \
+            str(self)
         assert isinstance(doc["error"], str) and doc["error"], str(self)
         assert all(isinstance(line, str) for line in doc.get("errors", [])), str(self)
         return doc["error"]
@@ -61,12 +62,12 @@ class Result:
         return self.err[len("Error: "):].rstrip("\n")
 
 
-def run_sluice(args, env=None, prefix=(), cwd=None, stdout=subprocess.PIPE):
+def run_sluice(args, env=None, prefix=(), cwd=None, stdout=subprocess.PIPE, stdin=b""):
     full_env = {name: value for name, value in os.environ.items()
                 if not name.startswith("SLUICE_")}
     full_env.update(env or {})
     process = subprocess.run([*prefix, SLUICE, *args], env=full_env, cwd=cwd, timeout=HANG_S,
-                             stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE,
+                             input=stdin, stdout=stdout, stderr=subprocess.PIPE,
                              check=False)
     if process.stdout is None:
         process.stdout = b""

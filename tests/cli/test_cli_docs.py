@@ -9,7 +9,7 @@ import pytest
 from conftest import BUILD, TOP
 
 OBJECTS = ["status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
-           "decap", "map", "version"]
+           "decap", "map", "batch", "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
 
@@ -162,7 +162,7 @@ def commands_of(sluice, name):
 @pytest.mark.parametrize("name", OBJECTS)
 def test_completion_knows_every_command_and_key(sluice, name):
     commands = list(commands_of(sluice, name))
-    assert ("show", 0, []) in commands or len(commands) > 1
+    assert len(commands) > 1
     for command, before, keys in commands:
         assert command in complete([name, ""]), command
         assert command in complete([name, command[:2]])

@@ -339,7 +339,12 @@ USAGE = """
 |map|lookup|sl_meta|key
 |map|lookup|sl_meta|key|0|hex|00000000
 |map|lookup|sl_meta|0
-|batch|file|x
+|batch
+|batch|x
+|batch|file
+|batch|file|/dev/null|x
+|batch|file|/dev/null|continue|x
+|batch|file|/dev/null|continue|continue
 |top
 |status|x
 |status|shw
