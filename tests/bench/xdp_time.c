@@ -28,10 +28,9 @@ static const struct group {
 	const char *name;
 	void (*add)(struct bench *bench);
 } groups[] = {
-	{"floor", bench_group_floor},
-	{"pass", bench_group_pass},
-	{"deny4", bench_group_deny4},
-	{"deny6", bench_group_deny6},
+	{"floor", bench_group_floor},	  {"pass", bench_group_pass},
+	{"deny4", bench_group_deny4},	  {"deny6", bench_group_deny6},
+	{"service", bench_group_service},
 };
 
 struct bench_case *bench_add(struct bench *bench, const char *name, const char *who, int program_fd,

@@ -4,6 +4,7 @@
 #ifndef SLUICE_BENCH_XDP_GROUPS_H
 #define SLUICE_BENCH_XDP_GROUPS_H
 
+#include "abi/service.h"
 #include "kern/dataplane.h"
 #include "tests/bench/xdp/bench_case.h"
 #include "tests/bench/xdp/bench_lists.h"
@@ -31,5 +32,10 @@ void bench_group_floor(struct bench *bench);
 void bench_group_pass(struct bench *bench);
 void bench_group_deny4(struct bench *bench);
 void bench_group_deny6(struct bench *bench);
+void bench_group_service(struct bench *bench);
+
+/* One service with 100 backends; `changing` of 65,536 slots are in change. */
+struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward,
+				    uint32_t changing);
 
 #endif
