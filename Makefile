@@ -110,7 +110,7 @@ BENCH_TOOL_SOURCES := $(filter-out $(BENCH_SOURCES),$(wildcard tests/bench/*.c))
 BENCH_TOOLS := $(BENCH_TOOL_SOURCES:%.c=$(B)/%)
 # The programs that the kernel part is measured beside.
 BENCH_BPF_SOURCES := $(wildcard tests/bench/bpf/*.bpf.c)
-XDP_TIME_SOURCES := tests/bench/xdp_time.c $(wildcard tests/bench/xdp/*.c)
+BENCH_XDP_SOURCES := $(wildcard tests/bench/xdp/*.c)
 BENCH_SKELETONS := $(BENCH_BPF_SOURCES:tests/bench/bpf/%.bpf.c=build/bpf/bench/%.skel.h)
 SUPPORT := $(if $(SUPPORT_SOURCES),$(B)/tests/libsupport.a)
 FUZZERS := $(FUZZ_SOURCES:tests/fuzz/%.c=build/fuzz/%)
@@ -279,8 +279,9 @@ $(B)/obj/llhttp/%.o: /usr/share/llhttp/%.c $(B)/flags
 	$(call say,CC,$@)
 	$(call compile,$(CC) $(LLHTTP_CFLAGS) $(HARDEN_CFLAGS) $(VARIANT_CFLAGS))
 
-$(call objects,$(XDP_TIME_SOURCES)): | $(BENCH_SKELETONS)
-$(B)/tests/bench/xdp_time: $(call objects,$(XDP_TIME_SOURCES))
+$(call objects,$(BENCH_XDP_SOURCES) $(filter tests/bench/xdp_%,$(BENCH_TOOL_SOURCES))): | \
+	$(BENCH_SKELETONS)
+$(B)/tests/bench/xdp_time $(B)/tests/bench/xdp_live: $(call objects,$(BENCH_XDP_SOURCES))
 
 $(B)/obj/tests/%.o: tests/%.c $(B)/flags | $(SKELETONS)
 	$(call say,CC,$@)

@@ -8,6 +8,9 @@ what the program put in front (tests/bench/bpf/bench_wrap.bpf.c). All figures in
 "over floor" is what is left without it: the figure less that of an empty program in the wrapper.
 Peers: "lru", a balancer with BPF's LRU hash for flows and its hash for services; "lpm", access
 lists in BPF's longest-prefix trie. Bars are printed as met or missed, and fail nothing.
+
+Case "live": frames that really come from a device, dropped or forwarded by our program and by
+nftables, all on one CPU; see benchlib/live.py.
 """
 import argparse
 import json
@@ -16,9 +19,11 @@ import statistics
 import subprocess
 import sys
 
-from benchlib import machine, report
+from benchlib import live, machine, report
 
-GROUPS = ("pass", "deny4", "deny6")
+TIMED = ("pass", "deny4", "deny6")
+GROUPS = (*TIMED, "live")
+LIVE_MODES = () # of forwarding, that our program knows
 OURS = "sluice"
 
 
@@ -116,6 +121,39 @@ def row_of(name, times):
     return row
 
 
+# ---- live frames
+
+def live_rows(options):
+    """Rows, and what is wrong with them."""
+    seconds, rounds = (0.05, 1) if options.quick else (0.5, min(options.rounds, 5))
+    with machine.Place():
+        found = live.measure(rounds, seconds, LIVE_MODES)
+    floor_ns = statistics.median(1e3 / live.mpps(sample)
+                                 for sample in found["live floor"]["generator"])
+    rows, problems = [], []
+    for name, by_who in found.items():
+        whole = True
+        for who, samples in by_who.items():
+            lost = max(live.missing(sample) for sample in samples)
+            if lost > live.MISSING_MAX:
+                whole = False
+                problems.append(f"{name}, {who}: {100 * lost:.1f} % of the packets sent were not "
+                                "processed: no ratio")
+        speeds = {who: [live.mpps(sample) for sample in samples]
+                  for who, samples in by_who.items()}
+        work = {who: [1e3 / speed - floor_ns for speed in values]
+                for who, values in speeds.items()}
+        kinds = [(name, "Mpps", speeds, max)]
+        if name != "live floor":
+            kinds.append((f"{name}, less floor", "ns/packet", work, min))
+        for text, unit, values, better in kinds:
+            who = OURS if OURS in values else next(iter(values))
+            row = report.row(text if who == OURS else f"{text} ({who})", unit, values.pop(who),
+                             values if whole else {}, better)
+            rows.append(row | {"bars": [], "over_floor": None})
+    return rows, problems
+
+
 HEADER = ("what", "unit", "ours", "over floor", "min", "max", "peer", "", "ratio", "bars")
 
 
@@ -127,7 +165,7 @@ def line_of(row):
     return (row["name"], row["unit"], report.number(row["ours"]),
             "" if over is None else report.number(over), report.number(row["ours_min"]),
             report.number(row["ours_max"]), report.number(row["peer"]) if has_peer else "",
-            row["peer_name"] or "", f"{row['ratio']:.2f}" if has_peer else "", bars)
+            row["peer_name"] or "", f"{row['ratio']:.2f}" if row["ratio"] else "", bars)
 
 
 def print_table(rows):
@@ -138,7 +176,7 @@ def print_table(rows):
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(description="nanoseconds per packet of the kernel part")
+    parser = argparse.ArgumentParser(description="the kernel part by packets")
     parser.add_argument("--quick", action="store_true", help="only show that it works")
     parser.add_argument("--cases", default=",".join(GROUPS),
                         help=f"which of {', '.join(GROUPS)}; separated by commas")
@@ -160,18 +198,21 @@ def main():
         return 1
     print(f"# {machine.description()}")
     try:
-        times = Times(run_time([case for case in GROUPS if case in options.cases], options))
-    except Failed as error:
+        times = Times(run_time([case for case in TIMED if case in options.cases], options))
+        rows, problems = [row_of(name, times) for name in times.samples], times.problems
+        if "live" in options.cases:
+            more_rows, more_problems = live_rows(options)
+            rows += more_rows
+            problems += more_problems
+    except (Failed, machine.Unusable) as error:
         print(f"bench_xdp: {error}", file=sys.stderr)
         return 1
-    rows = [row_of(name, times) for name in times.samples]
     print_table(rows)
-    for problem in times.problems:
+    for problem in problems:
         print(f"# {problem}")
-    path = report.write_json("xdp", rows, options.output, problems=times.problems,
-                             facts=times.facts)
+    path = report.write_json("xdp", rows, options.output, problems=problems, facts=times.facts)
     print(f"# {path}")
-    return 1 if times.problems else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

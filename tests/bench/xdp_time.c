@@ -7,20 +7,15 @@
  * All cases of the groups are made first. Then a round is one sample of each, in an order that
  * rotates, so that what else happens on the machine meets all of them alike.
  */
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/buf.h"
-#include "kern/dataplane_internal.h"
 #include "tests/bench/xdp/bench_groups.h"
-#include "xdp_main.skel.h"
 
 #define OUTPUT_CAP (4u << 20)
 
@@ -33,49 +28,10 @@ static const struct group {
 	{"service", bench_group_service},
 };
 
-struct bench_case *bench_add(struct bench *bench, const char *name, const char *who, int program_fd,
-			     const struct bench_frame *frame, struct bench_flows flows,
-			     uint32_t verdict)
+static void stay_on(int cpu)
 {
-	struct bench_case *it = bench_case_new(name, who, program_fd, frame, flows, verdict);
-
-	bench->cases = reallocarray(bench->cases, bench->case_count + 1, sizeof(*bench->cases));
-	if (!bench->cases)
-		bench_die("out of memory");
-	bench->cases[bench->case_count++] = it;
-	return it;
-}
-
-struct dataplane *bench_dataplane_new(struct bench *bench)
-{
-	struct dataplane *dataplane;
-	struct error err = {0};
-	char dir[64];
-
-	(void)snprintf(dir, sizeof(dir), "/sys/fs/bpf/bench-%u", bench->dataplanes++);
-	if (dataplane_open(dir, &dataplane, &err))
-		bench_die("cannot load our program: %s", err.text);
-	return dataplane;
-}
-
-int bench_dataplane_program(struct dataplane *dataplane)
-{
-	return bpf_program__fd(dataplane->xdp->progs.sl_main);
-}
-
-/* Pins go with the process: a bpffs of its own in a mount namespace of its own. */
-static void make_place(int cpu)
-{
-	struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
 	cpu_set_t cpus;
 
-	if (geteuid() != 0)
-		bench_die("needs root");
-	if (unshare(CLONE_NEWNS | CLONE_NEWNET) ||
-	    mount(NULL, "/", NULL, MS_PRIVATE | MS_REC, NULL) ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=0700"))
-		bench_die("cannot make a bpffs of its own: %s", strerror(errno));
-	(void)setrlimit(RLIMIT_MEMLOCK, &limit);
 	CPU_ZERO(&cpus);
 	CPU_SET((size_t)cpu, &cpus);
 	if (sched_setaffinity(0, sizeof(cpus), &cpus))
@@ -101,11 +57,6 @@ static void add_group(struct bench *bench, const char *name)
 		}
 	}
 	bench_die("no group '%s'", name);
-}
-
-static int no_words(enum libbpf_print_level level, const char *fmt, va_list args)
-{
-	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, args) : 0;
 }
 
 int main(int argc, char **argv)
@@ -136,8 +87,10 @@ int main(int argc, char **argv)
 	if (arg == argc)
 		bench_die(
 			"usage: xdp_time [--quick] [--rounds N] [--packets N] [--cpu N] GROUP...");
-	make_place(cpu);
-	(void)libbpf_set_print(no_words);
+	if (unshare(CLONE_NEWNET))
+		bench_die("needs root, and network namespaces: %s", strerror(errno));
+	bench_place_make();
+	stay_on(cpu);
 	buf_init(&text, OUTPUT_CAP);
 	json_init(&json, &text, false);
 	json_open_object(&json, NULL);

@@ -122,5 +122,7 @@ def test_the_bench_of_the_kernel_part_writes_every_case_and_all_packets_end_as_e
         assert rows[f"pass {family}"]["bars"]
         for kind in ("hit", "miss"):
             assert rows[f"deny {family} 10 {kind}"]["peer_name"] == "lpm"
-    for row in rows.values():
-        assert row["rounds"] == 1 and row["unit"] == "ns/packet" and row["ours"] > 0
+    assert rows["live drop"]["peer_name"] == "nftables" and rows["live drop"]["unit"] == "Mpps"
+    assert all(row["rounds"] == 1 and row["unit"] for row in rows.values())
+    # What is left without the floor may be anything in so short a time.
+    assert all(row["ours"] > 0 for row in rows.values() if "less floor" not in row["name"])

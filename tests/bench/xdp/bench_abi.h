@@ -9,14 +9,16 @@
 #include <linux/types.h>
 #endif
 
-#define BENCH_HEADER4	 56 /* bytes of a frame that are written anew for each packet */
-#define BENCH_HEADER6	 80
-#define BENCH_SLOTS	 65537 /* of the reference balancer's Maglev table */
-#define BENCH_BACKENDS	 128
-#define BENCH_LRU_FLOWS	 (1u << 21)
-#define BENCH_LPM_MAX	 (1u << 20)
-#define BENCH_FLOWS_MAX	 (1u << 20)
-#define BENCH_FIRST_ADDR 0x0b000000 /* computed flows come from 11.0.0.0/8 */
+#define BENCH_HEADER4	   56 /* bytes of a frame that are written anew for each packet */
+#define BENCH_HEADER6	   80
+#define BENCH_SLOTS	   65537 /* of the reference balancer's Maglev table */
+#define BENCH_BACKENDS	   128
+#define BENCH_LRU_FLOWS	   (1u << 21)
+#define BENCH_LPM_MAX	   (1u << 20)
+#define BENCH_FLOWS_MAX	   (1u << 20)
+#define BENCH_SERVICE_ADDR "192.0.2.1"
+#define BENCH_SERVICE_PORT 80
+#define BENCH_FIRST_ADDR   0x0b000000 /* computed flows come from 11.0.0.0/8 */
 
 /* One packet's addresses: a row of the table that a wrapper walks. */
 struct bench_flow4 {

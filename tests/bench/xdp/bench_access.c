@@ -60,15 +60,10 @@ void bench_group_pass(struct bench *bench)
 	bench_add(bench, "pass v6", BENCH_OURS, fd, &frame6, flows, XDP_PASS);
 }
 
-/* As the daemon does with the lists of its configuration. */
-static void deny_ours(struct bench *bench, struct dataplane *dataplane,
-		      const struct bench_list *list)
+void bench_deny(struct dataplane *dataplane, const struct bench_list *list)
 {
 	struct access_entry *entries = calloc(list->count, sizeof(*entries));
 	struct error err = {0};
-	uint64_t begin_ns;
-	char fact[64];
-	int ret;
 
 	if (!entries)
 		bench_die("out of memory");
@@ -76,14 +71,20 @@ static void deny_ours(struct bench *bench, struct dataplane *dataplane,
 		entries[i].prefix = list->prefixes[i];
 		entries[i].origin = ACCESS_FROM_CONFIG;
 	}
-	begin_ns = bench_now_ns();
-	ret = access_list_sync_config(dataplane, ACCESS_DENY, entries, list->count, &err);
-	begin_ns = bench_now_ns() - begin_ns;
-	if (ret)
+	if (access_list_sync_config(dataplane, ACCESS_DENY, entries, list->count, &err))
 		bench_die("cannot deny %u prefixes: %s", list->count, err.text);
-	(void)snprintf(fact, sizeof(fact), "sync deny%s %u", list->is_v6 ? "6" : "4", list->count);
-	json_double(bench->facts, fact, (double)begin_ns / 1e9);
 	free(entries);
+}
+
+static void deny_ours(struct bench *bench, struct dataplane *dataplane,
+		      const struct bench_list *list)
+{
+	uint64_t begin_ns = bench_now_ns();
+	char fact[64];
+
+	bench_deny(dataplane, list);
+	(void)snprintf(fact, sizeof(fact), "sync deny%s %u", list->is_v6 ? "6" : "4", list->count);
+	json_double(bench->facts, fact, (double)(bench_now_ns() - begin_ns) / 1e9);
 }
 
 static int deny_lpm(struct bench *bench, const struct bench_list *list)

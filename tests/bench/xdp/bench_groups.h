@@ -20,6 +20,9 @@ struct bench {
 	unsigned int dataplanes;
 };
 
+/* A bpffs of its own: pins go with the process. */
+void bench_place_make(void);
+
 struct bench_case *bench_add(struct bench *bench, const char *name, const char *who, int program_fd,
 			     const struct bench_frame *frame, struct bench_flows flows,
 			     uint32_t verdict);
@@ -28,14 +31,19 @@ struct bench_case *bench_add(struct bench *bench, const char *name, const char *
 struct dataplane *bench_dataplane_new(struct bench *bench);
 int bench_dataplane_program(struct dataplane *dataplane);
 
+/* The deny list exactly this one, as the daemon does with that of its configuration. */
+void bench_deny(struct dataplane *dataplane, const struct bench_list *list);
+
 void bench_group_floor(struct bench *bench);
 void bench_group_pass(struct bench *bench);
 void bench_group_deny4(struct bench *bench);
 void bench_group_deny6(struct bench *bench);
 void bench_group_service(struct bench *bench);
 
-/* One service with 100 backends; `changing` of 65,536 slots are in change. */
-struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward,
-				    uint32_t changing);
+/*
+ * One service with 100 backends behind the interface; `changing` of 65,536 slots are in change.
+ */
+struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward, uint32_t changing,
+				    uint32_t ifindex);
 
 #endif

@@ -20,8 +20,6 @@
 /* It names structs of bench_abi.h. */
 #include "bench/bench_lru.skel.h"
 
-#define SERVICE_ADDR	 "192.0.2.1"
-#define SERVICE_PORT	 80
 #define CLIENT		 "11.0.0.1"
 #define BACKENDS	 100
 #define BACKEND_FIRST	 0x0a000100 /* 10.0.1.0 */
@@ -50,7 +48,8 @@ static void put(int map, uint32_t key, uint32_t value)
 static int lru_program(void)
 {
 	struct bench_lru_bpf *lru = bench_lru_bpf__open_and_load();
-	struct bench_service_key key = {.port_be = htons(SERVICE_PORT), .protocol = IPPROTO_TCP};
+	struct bench_service_key key = {.port_be = htons(BENCH_SERVICE_PORT),
+					.protocol = IPPROTO_TCP};
 
 	if (!lru)
 		bench_die("cannot load the reference balancer: %s", strerror(errno));
@@ -128,7 +127,8 @@ static void put_slots(struct dataplane *dataplane, uint32_t changing)
 	(void)munmap(slots, len);
 }
 
-struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward, uint32_t changing)
+struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward, uint32_t changing,
+				    uint32_t ifindex)
 {
 	struct dataplane *dataplane = bench_dataplane_new(bench);
 	struct sl_service service = {
@@ -152,7 +152,7 @@ struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward
 			.flags = SL_BACKEND_LIVE,
 			.family = SL_FAMILY_V4,
 			.port = 0,
-			.ifindex = LOOPBACK_IFINDEX,
+			.ifindex = ifindex,
 			.mtu = 1500,
 			.next_hop = {2, 0, 0, 0, 0, 2},
 			.from = {2, 0, 0, 0, 0, 1},
@@ -173,7 +173,7 @@ struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward
 		};
 
 		put_key(dataplane, &key, conf.key_count);
-		key.port = SERVICE_PORT;
+		key.port = BENCH_SERVICE_PORT;
 		key.protocol = IPPROTO_TCP;
 		key.value = 1 + 1;
 		put_key(dataplane, &key, conf.key_count);
@@ -184,7 +184,7 @@ struct dataplane *bench_service_new(struct bench *bench, enum sl_forward forward
 
 static struct bench_frame frame_with(uint8_t tcp_flags)
 {
-	return bench_frame(CLIENT, SERVICE_ADDR, 1024, SERVICE_PORT, tcp_flags);
+	return bench_frame(CLIENT, BENCH_SERVICE_ADDR, 1024, BENCH_SERVICE_PORT, tcp_flags);
 }
 
 /* What leaves must be the frame as it came with an IPv4 header in front. */
@@ -229,8 +229,8 @@ void bench_group_service(struct bench *bench)
 		if (flow_counts[i] > bench->flows_max)
 			continue;
 		for (size_t nth = 0; nth < sizeof(changes) / sizeof(*changes); nth++) {
-			struct dataplane *dataplane =
-				bench_service_new(bench, SL_FORWARD_IPIP, changes[nth].changing);
+			struct dataplane *dataplane = bench_service_new(
+				bench, SL_FORWARD_IPIP, changes[nth].changing, LOOPBACK_IFINDEX);
 			char name[64];
 
 			(void)snprintf(name, sizeof(name), "service %s %s", changes[nth].name,
