@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "kern/dataplane.h"
 #include "tools/cli.h"
 #include "tools/output.h"
 
@@ -39,7 +40,7 @@ static const char main_help[] =
 	"       sluice event [show] [last N] [since SEQ]\n"
 	"       sluice event watch [last N] [since SEQ] [count N]\n"
 	"       sluice config { [show] | reload | check [file FILE] }\n"
-	"       sluice prog { [show] | unload }\n"
+	"       sluice prog { [show] | reload | unload }\n"
 	"       sluice decap [show]\n"
 	"       sluice decap attach dev DEV address ADDR... [source PREFIX...]\n"
 	"       sluice decap detach dev DEV\n"
@@ -366,6 +367,7 @@ int main(int argc, char **argv)
 	else
 		(void)read_words(&cli, &request, (struct args){argv + 1, MAX(argc - 1, 0)});
 	log_configure(cli.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	dataplane_set_verbose(cli.debug);
 	if (cli.exit_status == CLI_DONE)
 		(void)run(&cli, &request);
 	return cli_finish(&cli);

@@ -224,11 +224,64 @@ static int unload(struct cli *cli, struct args *args)
 	return !doc || output_document(cli, doc) ? p_out_of_memory(cli) : 0;
 }
 
+/* Under the owner's lock, so that no daemon starts meanwhile and swaps, too. */
+static int reload_pinned(struct cli *cli, unsigned int *ret_count)
+{
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
+	struct dataplane *loaded = NULL;
+	struct error err = {0};
+	/* First a look at what is there: only what is whole and of our version is swapped. */
+	int error = pinned_open(cli, false, &pins);
+
+	if (error)
+		return error;
+	error = dataplane_open(cli->bpffs_dir, &loaded, &err);
+	if (!error)
+		error = dataplane_swap_programs(loaded, ret_count, &err);
+	dataplane_free(loaded);
+	return error ? p_err(cli, error, "%s%s", err.text, geteuid() ? "; run as root" : "") : 0;
+}
+
+static int reload(struct cli *cli, struct args *args)
+{
+	_cleanup_json_ json_t *status = NULL;
+	_cleanup_json_ json_t *doc = NULL;
+	bool lives;
+	unsigned int count = 0;
+	int error = args_expect_end(cli, args);
+
+	if (!error)
+		error = pinned_find(cli, &status, &lives);
+	if (!error && lives)
+		return p_err(cli, -EBUSY,
+			     "a daemon is running (pid %lld) and owns the programs; it swaps them "
+			     "by itself when it is started anew, as by 'systemctl restart sluiced'",
+			     (long long)json_integer_value(document_get(status, "pid")));
+	if (!error)
+		error = reload_pinned(cli, &count);
+	if (error)
+		return error;
+	if (!cli->json) {
+		p_text(cli, "The programs of sluice %s took the place of %u attached %s in %s.\n",
+		       SLUICE_VERSION, count, count == 1 ? "one" : "ones", cli->bpffs_dir);
+		return 0;
+	}
+	doc = json_pack("{s:o, s:s, s:I}", "bpffs", document_text(str_from_cstr(cli->bpffs_dir)),
+			"version", SLUICE_VERSION, "swapped", (json_int_t)count);
+	return !doc || output_document(cli, doc) ? p_out_of_memory(cli) : 0;
+}
+
 const struct object object_prog = {
 	.name = "prog",
 	.help = "Usage: sluice [OPTIONS] prog [show]\n"
+		"       sluice [OPTIONS] prog reload\n"
 		"       sluice [OPTIONS] prog unload\n"
 		"       sluice [OPTIONS] prog help\n"
 		"\n" HELP_OPTIONS,
-	.commands = {{"show", show}, {"list", show}, {"unload", unload}, {NULL, NULL}},
+	.commands = {{"show", show},
+		     {"list", show},
+		     {"reload", reload},
+		     {"unload", unload},
+		     {NULL, NULL}},
 };

@@ -11,7 +11,9 @@
 #include <linux/if_link.h>
 #include <linux/magic.h>
 #include <linux/if_packet.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mount.h>
@@ -232,6 +234,93 @@ static void test_restart_adopts_and_swaps_the_program(void **state)
 	assert_string_equal(after.rows[0].how, before.rows[0].how);
 	assert_int_not_equal(after.rows[0].program_id, before.rows[0].program_id);
 	assert_denies(dataplane, "198.51.100.7"); /* the list was kept */
+	dataplane_free(dataplane);
+}
+
+struct swapping {
+	atomic_uint done;
+	atomic_bool stop;
+	int ret;
+	struct error err;
+};
+
+/* As `sluice prog reload` does it, again and again. */
+static void *swap_until_stopped(void *arg)
+{
+	struct swapping *swapping = arg;
+
+	while (!atomic_load(&swapping->stop) && !swapping->ret) {
+		struct dataplane *dataplane = NULL;
+		unsigned int count = 0;
+
+		swapping->ret = dataplane_open(ENV_DIR, &dataplane, &swapping->err);
+		if (!swapping->ret)
+			swapping->ret = dataplane_swap_programs(dataplane, &count, &swapping->err);
+		if (!swapping->ret && count != 2)
+			swapping->ret = -EPROTO;
+		dataplane_free(dataplane);
+		(void)atomic_fetch_add(&swapping->done, 1);
+	}
+	return NULL;
+}
+
+/* Bursts are smaller than the queue of a veth, so the device itself loses none. */
+static void test_swaps_under_traffic_lose_no_frame(void **state)
+{
+	struct swapping swapping = {0};
+	struct deny_wait wait = {0};
+	struct env_counters start, end;
+	struct error err = {0};
+	unsigned int bursts = 0;
+	uint32_t first;
+	pthread_t thread;
+	int mode;
+
+	setup_devices();
+	wait.dataplane = open_dataplane();
+	deny(wait.dataplane, "198.51.100.7");
+	attach(wait.dataplane, "kerna", XDP_MODE_AUTO);
+	env_assert_ok(steer_attach(wait.dataplane, &err), &err);
+	first = device_program("kerna", &mode);
+	env_read_counters(wait.dataplane, &start);
+	assert_int_equal(pthread_create(&thread, NULL, swap_until_stopped, &swapping), 0);
+	while ((bursts < 50 || atomic_load(&swapping.done) < 3) && !swapping.ret) {
+		for (unsigned int i = 0; i < 64; i++)
+			send_from("198.51.100.7");
+		bursts++;
+		wait.packets = start.packets[SL_REASON_DENY] + bursts * 64ULL;
+		if (!env_wait(was_denied, &wait))
+			break;
+	}
+	atomic_store(&swapping.stop, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	env_assert_ok(swapping.ret, &swapping.err);
+	env_read_counters(wait.dataplane, &end);
+	print_message("%u swaps during %u frames\n", atomic_load(&swapping.done), bursts * 64);
+	/* Where a dispatcher holds them, the old and the new program both run for a moment. */
+	if (!strcmp(attachments_of(wait.dataplane).rows[0].how, "bpf_link"))
+		assert_int_equal(end.packets[SL_REASON_DENY], wait.packets);
+	else
+		assert_true(end.packets[SL_REASON_DENY] >= wait.packets);
+	assert_int_not_equal(device_program("kerna", &mode), first);
+	assert_true(steer_is_attached(wait.dataplane));
+	dataplane_free(wait.dataplane);
+}
+
+static void test_swap_leaves_links_of_gone_devices_alone(void **state)
+{
+	struct dataplane *dataplane;
+	struct error err = {0};
+	unsigned int count = 7;
+
+	setup_devices();
+	dataplane = open_dataplane();
+	attach(dataplane, "kerna", XDP_MODE_AUTO);
+	env_assert_ok(dataplane_swap_programs(dataplane, &count, &err), &err);
+	assert_int_equal(count, 1);
+	assert_int_equal(env_command("ip link del kerna"), 0);
+	env_assert_ok(dataplane_swap_programs(dataplane, &count, &err), &err);
+	assert_int_equal(count, 0);
 	dataplane_free(dataplane);
 }
 
@@ -584,6 +673,8 @@ int main(void)
 			test_device_without_native_xdp_gets_the_generic_one_when_asked_for_auto),
 		cmocka_unit_test(test_mode_can_change),
 		cmocka_unit_test(test_restart_adopts_and_swaps_the_program),
+		cmocka_unit_test(test_swaps_under_traffic_lose_no_frame),
+		cmocka_unit_test(test_swap_leaves_links_of_gone_devices_alone),
 		cmocka_unit_test(test_killed_daemon_leaves_deny_working_and_the_next_one_adopts),
 		cmocka_unit_test(
 			test_unknown_interface_is_an_error_with_a_suggestion_and_stops_no_other),

@@ -28,7 +28,7 @@ COMMANDS = [
     ["stats"], ["stats", "show", "interval", "100ms"], ["stats", "watch", "count", "1"],
     ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
     ["config"], ["config", "reload"], ["config", "check"], ["config", "check", "file", "/dev/null"],
-    ["prog"], ["prog", "unload"], ["version"],
+    ["prog"], ["prog", "unload"], ["prog", "reload"], ["version"],
     ["map"], ["map", "show", "name", "sl_meta"], ["map", "dump", "sl_meta"],
     ["map", "lookup", "sl_meta", "key", "0"],
 ]
@@ -469,6 +469,7 @@ USAGE = """
 |prog|x
 |prog|show|x
 |prog|unload|x
+|prog|reload|x
 |prog|unlaod
 |decap|x
 |decap|show|x

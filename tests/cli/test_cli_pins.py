@@ -131,6 +131,34 @@ def test_unload_is_refused_while_the_daemon_lives(node):
     assert node.json("prog")["steering"]["attached"] is True
 
 
+def test_reload_of_programs_is_refused_while_the_daemon_lives(node):
+    result = node.sluice("prog", "reload")
+    assert result.returncode == 1 and "systemctl restart sluiced" in result.stderr
+    hidden = node.sluice("--socket", node.dir + "/other.sock", "prog", "reload")
+    assert hidden.returncode == 1 and "a daemon lives" in hidden.stderr
+
+
+def test_programs_are_swapped_in_place_without_a_daemon(dead):
+    before = dead.json("prog")
+    dead.json("deny", "add", "198.51.100.7")
+    assert dead.json("prog", "reload") == {
+        "bpffs": "/sys/fs/bpf/sluice-cli", "swapped": 2, "version": dead.json("-V")["version"]}
+    after = dead.json("prog")
+    assert [row["id"] for row in after["links"]] == [row["id"] for row in before["links"]]
+    assert {row["name"] for row in after["programs"]} == {"sl_main", "sl_steer"}
+    assert not {row["id"] for row in after["programs"]} & {row["id"] for row in before["programs"]}
+    assert dead.cidrs() == ["198.51.100.7/32", "203.0.113.0/24"]
+    text = dead.sluice("prog", "reload")
+    assert "took the place of 2 attached ones in /sys/fs/bpf/sluice-cli." in text.stdout
+    # With -d the verifier's work is told, on standard error: the document stays alone.
+    debug = dead.sluice("-jd", "prog", "reload")
+    assert json.loads(debug.stdout)["swapped"] == 2
+    assert "BEGIN PROG LOAD LOG" in debug.stderr and "processed " in debug.stderr
+    dead.start()
+    assert dead.json("prog")["interfaces"][0]["name"] == "cliv0"
+    assert dead.cidrs() == ["198.51.100.7/32", "203.0.113.0/24"]
+
+
 def test_writes_are_refused_while_the_lock_is_held(node):
     result = node.sluice("--socket", node.dir + "/other.sock", "deny", "add", "198.51.100.7")
     assert result.returncode == 1
@@ -203,7 +231,8 @@ def test_programs_are_shown_and_unloaded_after_a_kill(dead):
     link = subprocess.run(dead.inside(["ip", "link", "show", "cliv0"]), capture_output=True,
                           text=True, check=True)
     assert "xdp" not in link.stdout
-    for command in (["prog"], ["deny"], ["deny", "add", "198.51.100.7"], ["status"]):
+    for command in (["prog"], ["deny"], ["deny", "add", "198.51.100.7"], ["status"], ["map"],
+                    ["map", "dump", "sl_meta"], ["prog", "reload"]):
         result = dead.sluice("-j", *command)
         assert result.returncode == 1
         assert "nothing is pinned" in json.loads(result.stdout)["error"]
@@ -288,7 +317,8 @@ def test_errors_of_maps_say_what_to_do(dead, words, hint, status):
 def test_nobody_may_not_read_pins(dead):
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
     for command in (["prog"], ["map"], ["map", "dump", "sl_meta"], ["deny"], ["deny", "counters"],
-                    ["deny", "add", "198.51.100.7"], ["prog", "unload"], ["status"]):
+                    ["deny", "add", "198.51.100.7"], ["prog", "reload"], ["prog", "unload"],
+                    ["status"]):
         for form in ([], ["-j"]):
             # Through its descriptor: the build may lie where nobody cannot go.
             with open(SLUICE, "rb") as file:

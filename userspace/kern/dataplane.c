@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -12,24 +13,41 @@
 #include "sk_lookup.skel.h"
 #include "xdp_main.skel.h"
 
+#define LOG_STATS 4 /* BPF_LOG_STATS of the kernel: time, instructions, states */
+
 DEFINE_FREEP(struct dataplane, dataplane_free)
 
+/* Also libbpf's own debug messages, and the verifier's summary of each program it takes. */
+static atomic_bool is_verbose;
+
+/* What it says of a program that the verifier refused has many lines. */
 static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
 {
-	char line[512];
+	_cleanup_free_ char *text = NULL;
+	char *rest, *line;
 	int len;
 
-	if (level == LIBBPF_DEBUG || !log_enabled(LOG_LEVEL_DEBUG))
+	if (!log_enabled(LOG_LEVEL_DEBUG) || (level == LIBBPF_DEBUG && !atomic_load(&is_verbose)))
 		return 0;
-	len = vsnprintf(line, sizeof(line), fmt, args);
-	line[strcspn(line, "\n")] = '\0';
-	log_debug("kern", "%s", line);
+	len = vasprintf(&text, fmt, args);
+	if (len < 0) {
+		text = NULL;
+		return 0;
+	}
+	for (rest = text; (line = strsep(&rest, "\n"));)
+		if (line[0])
+			log_debug("kern", "%s", line);
 	return len;
 }
 
 void dataplane_quiet_libbpf(void)
 {
 	(void)libbpf_set_print(print_libbpf);
+}
+
+void dataplane_set_verbose(bool verbose)
+{
+	atomic_store(&is_verbose, verbose);
 }
 
 static struct dataplane *dataplane_new(const char *dir)
@@ -78,9 +96,11 @@ static int load_error(struct error *err, int code, const char *what)
 
 static int load_xdp(struct dataplane *dataplane, struct error *err)
 {
+	LIBBPF_OPTS(bpf_object_open_opts, opts,
+		    .kernel_log_level = atomic_load(&is_verbose) ? LOG_STATS : 0);
 	int ret;
 
-	dataplane->xdp = xdp_main_bpf__open();
+	dataplane->xdp = xdp_main_bpf__open_opts(&opts);
 	if (!dataplane->xdp)
 		return error_set_errno(err, -errno, "cannot read the XDP program");
 	dataplane->xdp->rodata->feature_steer = dataplane->has_sockmap;
@@ -95,12 +115,14 @@ static int load_xdp(struct dataplane *dataplane, struct error *err)
 
 static int load_sk_lookup(struct dataplane *dataplane, struct error *err)
 {
+	LIBBPF_OPTS(bpf_object_open_opts, opts,
+		    .kernel_log_level = atomic_load(&is_verbose) ? LOG_STATS : 0);
 	int ret;
 
 	if (!dataplane->has_sockmap ||
 	    libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SK_LOOKUP, NULL) != 1)
 		return 0;
-	dataplane->sk_lookup = sk_lookup_bpf__open();
+	dataplane->sk_lookup = sk_lookup_bpf__open_opts(&opts);
 	if (!dataplane->sk_lookup)
 		return error_set_errno(err, -errno, "cannot read the sk_lookup program");
 	ret = pins_give_maps(dataplane, dataplane->sk_lookup->obj, err);
@@ -157,7 +179,7 @@ int dataplane_open_pinned(const char *bpffs_dir, bool read_only, struct dataplan
 		if (dataplane->maps[i] < 0 && i != DATAPLANE_MAP_STEER_SOCKS)
 			return error_set(err, -ENOENT, "nothing complete is pinned in '%s'",
 					 dataplane->dir);
-	dataplane->steer_link_fd = pins_get(dataplane, "steer_link");
+	dataplane->steer_link_fd = pins_get(dataplane, STEER_LINK_PIN);
 	if (dataplane->steer_link_fd < 0)
 		dataplane->steer_link_fd = -1;
 	*ret_dataplane = TAKE_PTR(dataplane);
@@ -182,7 +204,7 @@ static int unload_pin(const char *name, void *arg)
 	} else {
 		_cleanup_close_ int fd = -1;
 
-		if (!strcmp(name, "steer_link")) {
+		if (!strcmp(name, STEER_LINK_PIN)) {
 			fd = pins_get(dataplane, name);
 			if (fd >= 0)
 				(void)bpf_link_detach(fd); /* also when somebody holds it open */

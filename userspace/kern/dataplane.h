@@ -36,6 +36,11 @@ int dataplane_open(const char *bpffs_dir, struct dataplane **ret_dataplane, stru
 /* For the CLI: existing pins only. -ENOENT when nothing is pinned there. */
 int dataplane_open_pinned(const char *bpffs_dir, bool read_only, struct dataplane **ret_dataplane,
 			  struct error *err);
+/*
+ * For a person who looks for the cause, together with log level debug: all that libbpf says, and
+ * how much work the verifier had. Process-wide, before anything is opened.
+ */
+void dataplane_set_verbose(bool verbose);
 /* Closes descriptors; pins and attachments stay. */
 void dataplane_free(struct dataplane *dataplane);
 /* Detaches everything and removes every pin and the directory. Idempotent. */
@@ -52,6 +57,14 @@ int dataplane_chown(struct dataplane *dataplane, uid_t uid, gid_t gid, struct er
 int dataplane_set_interfaces(struct dataplane *dataplane,
 			     const struct dataplane_interface *interfaces, unsigned int count,
 			     struct error *err);
+
+/*
+ * Puts the programs of this build in the place of those that are attached, XDP and sk_lookup,
+ * wherever they are attached: by one bpf_link_update each, so no packet goes by unseen. Links whose
+ * device or namespace is gone are left alone. *ret_count: how many were swapped.
+ */
+int dataplane_swap_programs(struct dataplane *dataplane, unsigned int *ret_count,
+			    struct error *err);
 
 struct dataplane_attachment {
 	char interface[IFNAMSIZ];

@@ -78,6 +78,7 @@ enum dataplane_map {
 		DATAPLANE_MAP_COUNT
 };
 
+#define STEER_LINK_PIN	  "steer_link"
 #define DATAPLANE_PIN_MAX 128 /* name of a pin, NUL included */
 
 struct xdp_main_bpf;

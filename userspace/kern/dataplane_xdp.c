@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "kern/dataplane_internal.h"
 #include "kern/xdp_dispatcher.h"
+#include "sk_lookup.skel.h"
 #include "xdp_main.skel.h"
 
 #define PIN_LINK "xdp_link_"
@@ -453,6 +454,81 @@ int dataplane_set_interfaces(struct dataplane *dataplane,
 	if (ret && !first)
 		first = error_set_errno(err, ret, "cannot read '%s'", dataplane->dir);
 	return first ? first : others.ret;
+}
+
+struct swap {
+	struct dataplane *dataplane;
+	unsigned int count;
+	struct error *err;
+	int ret;
+};
+
+static int swap_link(const struct dataplane *dataplane, const char *pin, int program_fd)
+{
+	_cleanup_close_ int fd = pins_get(dataplane, pin);
+
+	return fd < 0 ? fd : bpf_link_update(fd, program_fd, NULL);
+}
+
+static int swap_dispatched(struct dataplane *dataplane, const char *pin)
+{
+	struct dataplane_interface interface = {.mode = XDP_MODE_AUTO};
+	struct standing standing = {.fd = -1};
+	unsigned int ifindex;
+	int ret;
+
+	if (!pin_interface(pin, interface.name))
+		return -ENOENT;
+	ifindex = if_nametoindex(interface.name);
+	ret = open_standing(dataplane, pin, ifindex, &standing);
+	if (ret)
+		return ret;
+	ret = swap_program(dataplane, &interface, ifindex, &standing);
+	(void)close(standing.fd);
+	return ret;
+}
+
+static int swap_pin(const char *pin, void *arg)
+{
+	struct swap *swap = arg;
+	struct dataplane *dataplane = swap->dataplane;
+	int ret;
+
+	if (!strcmp(pin, STEER_LINK_PIN))
+		ret = dataplane->sk_lookup
+			      ? swap_link(dataplane, pin,
+					  bpf_program__fd(dataplane->sk_lookup->progs.sl_steer))
+			      : -ENOENT;
+	else if (!xdp_is_pin(pin))
+		return 0;
+	else if (pin_is_link(pin))
+		ret = swap_link(dataplane, pin, bpf_program__fd(dataplane->xdp->progs.sl_main));
+	else
+		ret = swap_dispatched(dataplane, pin);
+	if (ret == 0)
+		swap->count++;
+	else if (ret != -ENOENT && ret != -ENOLINK && !swap->ret) /* the first error is told */
+		swap->ret = error_set_errno(swap->err, ret, "cannot swap the program of '%s/%s'",
+					    dataplane->dir, pin);
+	return 0;
+}
+
+int dataplane_swap_programs(struct dataplane *dataplane, unsigned int *ret_count, struct error *err)
+{
+	struct swap swap = {.dataplane = dataplane, .err = err};
+	_cleanup_close_ int lock_fd = -1;
+	int ret;
+
+	if (!dataplane->xdp)
+		return error_set(err, -EPERM, "no programs are loaded");
+	ret = pins_lock(dataplane, &lock_fd, err);
+	if (ret)
+		return ret;
+	ret = pins_walk(dataplane, swap_pin, &swap);
+	if (ret)
+		return error_set_errno(err, ret, "cannot read '%s'", dataplane->dir);
+	*ret_count = swap.count;
+	return swap.ret;
 }
 
 struct attachment_walk {

@@ -11,8 +11,6 @@
 
 _Static_assert(STEER_SLOTS == SL_STEER_SLOTS && STEER_WORKERS_MAX == SL_STEER_WORKERS, "limits");
 
-#define PIN_LINK "steer_link"
-
 /* Is the link attached to the network namespace of this descriptor? */
 static bool link_is_here(int link_fd, int netns_fd)
 {
@@ -27,7 +25,7 @@ static bool link_is_here(int link_fd, int netns_fd)
 
 static int adopt_link(struct dataplane *dataplane, int netns_fd, int *ret_link_fd)
 {
-	_cleanup_close_ int fd = pins_get(dataplane, PIN_LINK);
+	_cleanup_close_ int fd = pins_get(dataplane, STEER_LINK_PIN);
 	int ret;
 
 	if (fd < 0)
@@ -42,7 +40,7 @@ static int adopt_link(struct dataplane *dataplane, int netns_fd, int *ret_link_f
 	}
 	/* Another namespace's, or one that is gone. */
 	(void)bpf_link_detach(fd);
-	ret = pins_remove(dataplane, PIN_LINK);
+	ret = pins_remove(dataplane, STEER_LINK_PIN);
 	return ret ? ret : -ENOENT;
 }
 
@@ -61,15 +59,16 @@ int steer_attach(struct dataplane *dataplane, struct error *err)
 		return error_set_errno(err, -errno, "cannot open the network namespace");
 	ret = adopt_link(dataplane, netns_fd, &link_fd);
 	if (ret && ret != -ENOENT)
-		return error_set_errno(err, ret, "cannot adopt '%s/" PIN_LINK "'", dataplane->dir);
+		return error_set_errno(err, ret, "cannot adopt '%s/" STEER_LINK_PIN "'",
+				       dataplane->dir);
 	if (ret) {
 		link_fd = bpf_link_create(bpf_program__fd(dataplane->sk_lookup->progs.sl_steer),
 					  netns_fd, BPF_SK_LOOKUP, NULL);
 		if (link_fd < 0)
 			return error_set_errno(err, link_fd, "cannot attach sk_lookup");
-		ret = pins_put(dataplane, PIN_LINK, link_fd);
+		ret = pins_put(dataplane, STEER_LINK_PIN, link_fd);
 		if (ret)
-			return error_set_errno(err, ret, "cannot pin '%s/" PIN_LINK "'",
+			return error_set_errno(err, ret, "cannot pin '%s/" STEER_LINK_PIN "'",
 					       dataplane->dir);
 	}
 	close_fdp(&dataplane->steer_link_fd);
