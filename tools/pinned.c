@@ -157,3 +157,33 @@ int pinned_describe(struct cli *cli, const struct pinned *pins, json_t **ret_doc
 	*ret_doc = doc;
 	return 0;
 }
+
+static int visit_counter(const struct dataplane_counter *counter, void *arg)
+{
+	json_t *row = json_pack("{s:s, s:s, s:I, s:I}", "name", counter->name, "meaning",
+				counter->meaning, "packets", (json_int_t)counter->packets, "bytes",
+				(json_int_t)counter->bytes);
+
+	return json_array_append_new(arg, row) ? -ENOMEM : 0;
+}
+
+int pinned_counters(struct cli *cli, json_t **ret_doc)
+{
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
+	_cleanup_json_ json_t *rows = json_array();
+	struct error err = {0};
+	int error = pinned_open(cli, true, &pins);
+
+	if (!error && rows) {
+		error = dataplane_walk_counters(pins.dataplane, visit_counter, rows, &err);
+		if (error)
+			return p_err(cli, error, "cannot read what is pinned in %s: %s",
+				     cli->bpffs_dir,
+				     err.text[0] ? err.text : strerrordesc_np(-error));
+	}
+	if (error)
+		return error;
+	*ret_doc = rows ? json_pack("{s:O}", "reasons", rows) : NULL;
+	return *ret_doc ? 0 : p_out_of_memory(cli);
+}

@@ -42,6 +42,8 @@ int pinned_require(struct cli *cli, bool lives);
  */
 int pinned_describe(struct cli *cli, const struct pinned *pins, json_t **ret_doc);
 extern const struct output_column interface_columns[];
+/* {"reasons": [...]} in the form of the admin API, from the pins. */
+int pinned_counters(struct cli *cli, json_t **ret_doc);
 
 /* Line for the text form: what follows is without a daemon. */
 void pinned_print_note(struct cli *cli);

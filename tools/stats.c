@@ -1,4 +1,7 @@
-/* `sluice stats`: the numbers of the node at a glance, and how fast they grow. */
+/*
+ * `sluice stats`: the numbers of the node at a glance, and how fast they grow. Those of the kernel
+ * part are there without a daemon, too.
+ */
 #include <errno.h>
 #include <time.h>
 #include <unistd.h>
@@ -7,6 +10,7 @@
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
+#include "tools/pinned.h"
 
 #define INTERVAL_MIN_MS	    100
 #define INTERVAL_MAX_MS	    3600000
@@ -16,7 +20,8 @@
 
 struct sample {
 	uint64_t taken_ns;
-	json_t *status, *routes, *upstreams;
+	json_t *status, *routes, *upstreams; /* NULL without a daemon */
+	json_t *counters;		     /* of the kernel part, which lives by itself */
 };
 
 static void sample_done(struct sample *sample)
@@ -24,6 +29,7 @@ static void sample_done(struct sample *sample)
 	json_decref(sample->status);
 	json_decref(sample->routes);
 	json_decref(sample->upstreams);
+	json_decref(sample->counters);
 	*sample = (struct sample){0};
 }
 
@@ -36,16 +42,19 @@ static const struct output_section routes_section = {
 static const struct output_section upstreams_section = {
 	.kind = OUTPUT_TABLE, .path = "upstreams", .required = true};
 
+static const struct output_section counters_section = {
+	.kind = OUTPUT_TABLE, .path = "reasons", .required = true};
+
 static int ask(struct cli *cli, const char *target, const struct output_section *sections,
 	       unsigned int count, json_t **ret_doc)
 {
 	const struct output_view expected = {sections, count};
-	int error = client_call(cli, "GET", target, NULL, ret_doc);
+	int error = client_try(cli, "GET", target, NULL, ret_doc);
 
 	return error ? error : output_check(cli, *ret_doc, &expected);
 }
 
-static int sample_take(struct cli *cli, struct sample *sample)
+static int ask_daemon(struct cli *cli, struct sample *sample)
 {
 	int error = ask(cli, "/v1/status", status_sections, ARRAY_SIZE(status_sections),
 			&sample->status);
@@ -53,7 +62,21 @@ static int sample_take(struct cli *cli, struct sample *sample)
 	sample->taken_ns = clock_mono_ns();
 	if (!error)
 		error = ask(cli, "/v1/routes", &routes_section, 1, &sample->routes);
-	return error ? error : ask(cli, "/v1/upstreams", &upstreams_section, 1, &sample->upstreams);
+	if (!error)
+		error = ask(cli, "/v1/upstreams", &upstreams_section, 1, &sample->upstreams);
+	return error ? error : ask(cli, "/v1/counters", &counters_section, 1, &sample->counters);
+}
+
+/* Without a daemon, also one that just went away, what is pinned. */
+static int sample_take(struct cli *cli, struct sample *sample)
+{
+	int error = ask_daemon(cli, sample);
+
+	if (error != -ENOTCONN)
+		return error;
+	sample_done(sample);
+	sample->taken_ns = clock_mono_ns();
+	return pinned_counters(cli, &sample->counters);
 }
 
 /* ---- sums and rates ---- */
@@ -107,7 +130,8 @@ static const json_t *named(const json_t *rows, const char *name)
 /* What turns two numbers into one per second; 0: there is only one sample, or another daemon. */
 static double seconds_between(const struct sample *before, const struct sample *after)
 {
-	if (!before->status || number_of(before->status, "pid") != number_of(after->status, "pid"))
+	if (!before->status || !after->status ||
+	    number_of(before->status, "pid") != number_of(after->status, "pid"))
 		return 0;
 	return (double)(after->taken_ns - before->taken_ns) / 1e9;
 }
@@ -194,7 +218,7 @@ static json_t *describe_rows(const json_t *before, const json_t *rows, double se
 	return list;
 }
 
-static json_t *describe(const struct sample *before, const struct sample *after)
+static json_t *describe_daemon(const struct sample *before, const struct sample *after)
 {
 	double seconds = seconds_between(before, after);
 	const json_t *status = after->status;
@@ -212,6 +236,49 @@ static json_t *describe(const struct sample *before, const struct sample *after)
 		describe_rows(json_object_get(before->upstreams, "upstreams"),
 			      json_object_get(after->upstreams, "upstreams"), seconds,
 			      describe_upstream));
+}
+
+/* Counters of the kernel part go on over restarts of the daemon. */
+static double kernel_seconds(const struct sample *before, const struct sample *after)
+{
+	return before->counters ? (double)(after->taken_ns - before->taken_ns) / 1e9 : 0;
+}
+
+static json_t *describe_reason(const json_t *before, const json_t *row, double seconds)
+{
+	bool has_rate = before && seconds > 0;
+
+	return json_pack(
+		"{s:s?, s:s?, s:I, s:I, s:o, s:o}", "name", document_string(row, "name"), "meaning",
+		document_string(row, "meaning"), "packets", number_of(row, "packets"), "bytes",
+		number_of(row, "bytes"), "packets_per_s",
+		has_rate ? rate(number_of(before, "packets"), number_of(row, "packets"), seconds)
+			 : document_null(),
+		"bytes_per_s",
+		has_rate ? rate(number_of(before, "bytes"), number_of(row, "bytes"), seconds)
+			 : document_null());
+}
+
+static json_t *describe(const struct cli *cli, const struct sample *before,
+			const struct sample *after)
+{
+	double seconds = kernel_seconds(before, after);
+	json_t *reasons = describe_rows(json_object_get(before->counters, "reasons"),
+					json_object_get(after->counters, "reasons"), seconds,
+					describe_reason);
+	json_t *doc;
+
+	if (after->status)
+		doc = describe_daemon(before, after);
+	else
+		doc = json_pack("{s:o, s:o}", "bpffs", document_text(str_from_cstr(cli->bpffs_dir)),
+				"interval_s", seconds > 0 ? json_real(seconds) : document_null());
+	if (json_object_set_new(doc, "reasons", reasons) ||
+	    json_object_set_new(doc, "daemon", json_boolean(after->status != NULL))) {
+		json_decref(doc);
+		return NULL;
+	}
+	return doc;
 }
 
 /* ---- the view ---- */
@@ -295,10 +362,23 @@ static const struct output_column upstream_columns[] = {
 	{NULL, NULL, 0, NULL},
 };
 
+static const struct output_column reason_columns[] = {
+	{"KERNEL", "name", OUTPUT_TEXT, NULL},
+	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
+	{"A SECOND", "packets_per_s", OUTPUT_RATE, NULL},
+	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"MEANING", "meaning", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static const struct output_section sections[] = {
 	{.kind = OUTPUT_RECORD, .columns = head},
 	{.kind = OUTPUT_TABLE, .path = "routes", .columns = route_columns},
 	{.kind = OUTPUT_TABLE, .path = "upstreams", .columns = upstream_columns},
+	{.kind = OUTPUT_TABLE,
+	 .path = "reasons",
+	 .columns = reason_columns,
+	 .empty = "The kernel part has counted nothing."},
 };
 static const struct output_view view = {sections, ARRAY_SIZE(sections)};
 
@@ -312,11 +392,30 @@ static void wait_ms(uint64_t ms)
 	(void)nanosleep(&pause, NULL);
 }
 
+/* A person looks for what happened: reasons that never did are left out of the table. */
+static void drop_unused(json_t *reasons)
+{
+	size_t index = 0;
+
+	while (index < json_array_size(reasons)) {
+		if (number_of(json_array_get(reasons, index), "packets"))
+			index++;
+		else
+			(void)json_array_remove(reasons, index);
+	}
+}
+
 static int print(struct cli *cli, const struct sample *before, const struct sample *after)
 {
-	_cleanup_json_ json_t *doc = describe(before, after);
+	_cleanup_json_ json_t *doc = describe(cli, before, after);
 
-	return doc ? output_print(cli, doc, &view) : p_out_of_memory(cli);
+	if (!doc)
+		return p_out_of_memory(cli);
+	if (!cli->json)
+		drop_unused(json_object_get(doc, "reasons"));
+	if (!after->status)
+		pinned_print_note(cli);
+	return output_print(cli, doc, &view);
 }
 
 static int show(struct cli *cli, struct args *args)

@@ -173,6 +173,9 @@ MISSHAPEN = {
     ("stats",): [{}, {"workers": []}, {"workers": {}, "counters": {}},
                  {"workers": [], "counters": {}, "routes": {}, "upstreams": []},
                  {"workers": [], "counters": {}, "routes": [], "upstreams": 1}],
+    ("stats", "interval", "100ms"): [
+        {"workers": [], "counters": {}, "routes": [], "upstreams": []},
+        {"workers": [], "counters": {}, "routes": [], "upstreams": [], "reasons": [7]}],
     ("status",): [{"listeners": {}}, {"workers": [1]}, {"counters": []}, {"dataplane": {
         "interfaces": "eth0"}}],
 }

@@ -206,6 +206,19 @@ def test_counters_are_read_after_a_kill(dead):
     assert "REASON" in dead.sluice("allow", "counters").stdout
 
 
+def test_stats_of_the_kernel_part_are_shown_after_a_kill(dead):
+    doc = dead.json("stats", "interval", "100ms")
+    assert doc["daemon"] is False and doc["bpffs"] == "/sys/fs/bpf/sluice-cli"
+    assert doc["interval_s"] >= 0.1 and "routes" not in doc
+    rows = {row["name"]: row for row in doc["reasons"]}
+    assert {"pass", "deny", "steer"} <= set(rows) and rows["deny"]["packets_per_s"] == 0
+    text = dead.sluice("stats")
+    assert text.returncode == 0 and text.stdout.startswith("No daemon is running (")
+    assert "KERNEL" in text.stdout or "The kernel part has counted nothing." in text.stdout
+    refused = dead.sluice("-j", "event")
+    assert refused.returncode == 1 and "start sluiced" in json.loads(refused.stdout)["error"]
+
+
 def test_programs_are_shown_and_unloaded_after_a_kill(dead):
     doc = dead.json("-f", "prog")
     assert doc["daemon"] is False and doc["bpffs"] == "/sys/fs/bpf/sluice-cli"
@@ -232,7 +245,7 @@ def test_programs_are_shown_and_unloaded_after_a_kill(dead):
                           text=True, check=True)
     assert "xdp" not in link.stdout
     for command in (["prog"], ["deny"], ["deny", "add", "198.51.100.7"], ["status"], ["map"],
-                    ["map", "dump", "sl_meta"], ["prog", "reload"]):
+                    ["map", "dump", "sl_meta"], ["prog", "reload"], ["stats"]):
         result = dead.sluice("-j", *command)
         assert result.returncode == 1
         assert "nothing is pinned" in json.loads(result.stdout)["error"]
@@ -316,7 +329,7 @@ def test_errors_of_maps_say_what_to_do(dead, words, hint, status):
 
 def test_nobody_may_not_read_pins(dead):
     drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
-    for command in (["prog"], ["map"], ["map", "dump", "sl_meta"], ["deny"], ["deny", "counters"],
+    for command in (["prog"], ["map"], ["map", "dump", "sl_meta"], ["stats"], ["deny"], ["deny", "counters"],
                     ["deny", "add", "198.51.100.7"], ["prog", "reload"], ["prog", "unload"],
                     ["status"]):
         for form in ([], ["-j"]):

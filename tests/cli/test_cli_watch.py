@@ -97,6 +97,26 @@ def test_stats_watch_prints_a_document_for_each_interval(sluice, admin):
     assert text.count("ROUTE ") == 2 and "\x1b" not in text
 
 
+def test_rates_of_the_kernel_part_go_on_over_a_restart_of_the_daemon(sluice, admin):
+    def grow_counters(document, turn):
+        document["reasons"][2]["packets"] += 300 * turn
+        document["reasons"][2]["bytes"] += 18000 * turn
+
+    def restart(document, turn):
+        document["pid"] += turn
+
+    admin.script[("GET", "/v1/status")] = growing(answers.STATUS, restart)
+    admin.script[("GET", "/v1/counters")] = growing(answers.COUNTERS, grow_counters)
+    doc = sluice("-j", "stats", "interval", "200ms").json
+    deny = doc["reasons"][2]
+    assert deny["name"] == "deny" and deny["packets"] == 45978 and doc["interval_s"] is None
+    # The time between the looks is not told; packets and bytes grew in the same.
+    assert 0 < deny["packets_per_s"] <= 1500
+    assert abs(deny["bytes_per_s"] / deny["packets_per_s"] - 60) < 0.001
+    assert doc["reasons"][0]["packets_per_s"] == 0
+    assert sluice("-j", "stats").json["reasons"][0]["packets_per_s"] is None
+
+
 def event(seq, **more):
     return {"seq": seq, "time": "2026-11-24T04:00:00Z", "time_ms": 1, "kind": "reloaded",
             "level": "info", "object": None, "text": f"generation {seq}", **more}
