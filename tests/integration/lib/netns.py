@@ -110,10 +110,8 @@ class Topology:
 
     def destroy(self):
         """Ends what still runs in the namespaces and removes them. Idempotent."""
-        present = list_netns()
-        for role in ROLES:
-            name = self.netns(role)
-            if name not in present:
+        for name in list_netns():
+            if not name.startswith(self.netns("")):
                 continue
             for pid in run("ip", "netns", "pids", name, check=False).stdout.split():
                 if int(pid) != os.getpid():

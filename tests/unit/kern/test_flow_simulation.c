@@ -476,7 +476,8 @@ static void test_changes_break_hardly_one_of_a_million_connections(void **state)
 
 	counted = simulate(&million, 1, false);
 	assert_int_equal(counted.broken_early, 0);
-	assert_in_range(counted.broken, 0, BROKEN_MAX_QUIET * 1000000 / FLOWS_OF_MAX);
+	/* One run of a count that swings by its root: three times that is let pass. */
+	assert_in_range(counted.broken, 0, BROKEN_MAX_QUIET * 1000000 / FLOWS_OF_MAX + 3 * 12);
 }
 
 int main(void)
