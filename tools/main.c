@@ -1,5 +1,6 @@
 /* sluice: options, then the object and its command. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -351,6 +352,18 @@ static int run(struct cli *cli, struct request *request)
 	return run_object(cli, object, args);
 }
 
+/*
+ * A descriptor 0 to 2 that is closed would be the next one opened: what is printed would go into
+ * a socket or the lock's file. Reading from 1 is allowed and writing is not, so that the output
+ * that nobody gets is an error.
+ */
+static void fill_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 2 ? O_WRONLY : O_RDONLY) < 0)
+			return;
+}
+
 int main(int argc, char **argv)
 {
 	_cleanup_(cli_done)
@@ -360,6 +373,7 @@ int main(int argc, char **argv)
 
 	/* A closed pipe is an error of write(), not a death without a word. */
 	(void)signal(SIGPIPE, SIG_IGN);
+	fill_standard_descriptors();
 	cli_init(&cli);
 	read_environment(&cli);
 	if (!words)
