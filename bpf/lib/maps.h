@@ -30,6 +30,8 @@
  *  sl_fragments    sl_fragment_key    sl_fragment             sl_main     sl_main    FRAGMENTS_MAX
  *  sl_nat_conf     0                  sl_nat_conf             userspace   sl_main    1
  *  sl_nat_tables   index of address   array of sl_nat_line    sl_main     sl_main    ADDRESSES_MAX
+ *  sl_svc_info     service            sl_service_info         userspace   userspace  SERVICES_MAX *
+ *  sl_be_info      backend            sl_backend_info         userspace   userspace  BACKENDS_MAX *
  *
  * All are pinned. Sizes with a star are defaults: the loader may set others before load. Tries and
  * hashes take memory by the element, so a high limit costs nothing. Names are at most 15 bytes: the
@@ -46,6 +48,7 @@
 #include "abi/flow.h"
 #include "abi/nat.h"
 #include "abi/service.h"
+#include "abi/service_info.h"
 #include "abi/steer.h"
 
 #define MAP_ARRAY(map_name, map_type, value_type, max)                                             \
@@ -121,6 +124,8 @@ MAP_MMAP(sl_flow_conf, struct sl_flow_conf, 1);
 MAP_ARRAY(sl_flow_timer, BPF_MAP_TYPE_ARRAY, struct flow_timer, 1);
 MAP_ARRAY(sl_flow_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_flow_counts, 1);
 MAP_MMAP(sl_phases, struct sl_phase_times, SL_SERVICES_MAX);
+MAP_MMAP(sl_svc_info, struct sl_service_info, SL_SERVICES_MAX);
+MAP_MMAP(sl_be_info, struct sl_backend_info, SL_BACKENDS_MAX);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

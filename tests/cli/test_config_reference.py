@@ -48,7 +48,7 @@ def test_first_example_is_a_whole_configuration(check):
 
 def test_examples_of_the_sections_make_one_configuration(check):
     sections = examples()[1:]
-    assert len(sections) == 6
+    assert len(sections) == 7
     done = check("version: 1\n" + "".join(sections))
     assert done.returncode == 0, done.stderr
 

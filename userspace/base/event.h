@@ -32,7 +32,9 @@
 	X(ENDPOINT_EJECTED, "endpoint_ejected", WARN, "an endpoint gets no requests for a while")  \
 	X(ENDPOINT_RETURNED, "endpoint_returned", INFO, "an ejected endpoint gets requests again") \
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \
-	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")
+	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")          \
+	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \
+	X(BACKEND_CHANGED, "backend_changed", INFO, "a backend came, went or ended its drain")
 
 enum event_kind {
 #define X(symbol, name, level, meaning) EVENT_##symbol,

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "config/dataplane_config.h"
 #include "config/node_config.h"
+#include "config/service_config.h"
 #include "filter/rewrite.h"
 #include "http/files_root.h"
 #include "http/listener_config.h"
@@ -29,7 +30,7 @@ struct loading {
 	struct conf_doc *doc;
 	struct snapshot *snapshot;
 	struct field_context context;
-	struct name_table listeners, upstreams, policies, routes;
+	struct name_table services, listeners, upstreams, policies, routes;
 };
 
 DEFINE_FREEP(struct conf_doc, conf_doc_free)
@@ -68,7 +69,7 @@ static const struct field root_fields[] = {
 	{.key = "version", .kind = FIELD_CUSTOM, .required = true, .read = version_read},
 	{.key = "node", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "dataplane", .kind = FIELD_CUSTOM, .read = section_seen},
-	{.key = "services", .kind = FIELD_CUSTOM, .read = section_not_yet},
+	{.key = "services", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "listeners", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "upstreams", .kind = FIELD_CUSTOM, .read = section_seen},
 	{.key = "caches", .kind = FIELD_CUSTOM, .read = section_not_yet},
@@ -127,6 +128,12 @@ static void read_sections(struct loading *loading)
 			   &snapshot->listeners, &snapshot->listener_count) == -ENOMEM)
 		return;
 	check_metrics_address(loading);
+	context = section_context(loading, "services");
+	if (services_read(&context, conf_get(root, "services"), scratch, &loading->services,
+			  &snapshot->services, &snapshot->service_count) == -ENOMEM)
+		return;
+	services_check_places(&context, snapshot->services, snapshot->service_count,
+			      snapshot->listeners, snapshot->listener_count);
 	context = section_context(loading, "upstreams");
 	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
 			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)
@@ -344,6 +351,9 @@ int config_print_effective(const struct snapshot *snapshot, struct buf *out)
 	conf_write_close(&writer);
 	conf_write_open_mapping(&writer, "dataplane");
 	dataplane_config_write(&writer, &snapshot->dataplane);
+	conf_write_close(&writer);
+	conf_write_open_list(&writer, "services");
+	services_write(&writer, snapshot->services, snapshot->service_count);
 	conf_write_close(&writer);
 	conf_write_open_list(&writer, "listeners");
 	listeners_write(&writer, snapshot->listeners, snapshot->listener_count);

@@ -23,6 +23,8 @@ static const struct endpoint_entry {
 	{"/v1/routes", "GET", {{"GET", admin_get_routes}}},
 	{"/v1/routes/explain", "POST", {{"POST", admin_post_explain}}},
 	{"/v1/upstreams", "GET", {{"GET", admin_get_upstreams}}},
+	{"/v1/services", "GET", {{"GET", admin_get_services}}},
+	{"/v1/backends", "POST", {{"POST", admin_post_backends}}},
 	{"/v1/events", "GET", {{"GET", admin_get_events}}},
 	{"/v1/config", "GET", {{"GET", admin_get_config}}},
 	{"/v1/config/reload", "POST", {{"POST", admin_post_reload}}},

@@ -2,8 +2,8 @@
  * admin_api: requests and answers of the admin API, apart from sockets.
  *
  * A handler gets a whole request and fills the response: one JSON document. Handlers are in
- * admin_status.c, admin_access.c, admin_http.c, admin_explain.c, admin_events.c and admin_config.c;
- * the table is in admin_api.c. Thread rule: the control thread.
+ * admin_status.c, admin_access.c, admin_http.c, admin_explain.c, admin_service.c, admin_events.c
+ * and admin_config.c; the table is in admin_api.c. Thread rule: the control thread.
  */
 #ifndef SLUICE_CONTROL_ADMIN_API_H
 #define SLUICE_CONTROL_ADMIN_API_H
@@ -44,6 +44,7 @@ admin_handler admin_get_version, admin_get_status, admin_get_counters;
 admin_handler admin_get_deny, admin_post_deny, admin_delete_deny;
 admin_handler admin_get_allow, admin_post_allow, admin_delete_allow;
 admin_handler admin_get_routes, admin_post_explain, admin_get_upstreams;
+admin_handler admin_get_services, admin_post_backends;
 admin_handler admin_get_events;
 admin_handler admin_get_config, admin_post_reload, admin_post_check;
 

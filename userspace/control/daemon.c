@@ -125,6 +125,7 @@ static void on_second(struct timer *timer)
 		if (r < 0)
 			log_warn("control", "cannot remove expired list entries: %s", strerror(-r));
 	}
+	services_tick(&daemon->services);
 	(void)registry_sweep(daemon->registry);
 	event_ring_collect(&daemon->events);
 	timer_start(daemon->loop, timer, SECOND_MS);
@@ -264,6 +265,7 @@ static void clean_up(struct daemon *daemon)
 	admin_free(daemon->admin);
 	metrics_server_free(daemon->metrics);
 	steering_done(&daemon->steering);
+	services_close(&daemon->services);
 	dataplane_free(daemon->dataplane);
 	if (daemon->snapshot)
 		snapshot_unref(daemon->snapshot);

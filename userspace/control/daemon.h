@@ -16,6 +16,7 @@
 #include "control/access_log_writer.h"
 #include "control/event_ring.h"
 #include "control/privileges.h"
+#include "control/services.h"
 #include "control/steering.h"
 #include "control/user.h"
 #include "control/worker_thread.h"
@@ -43,6 +44,7 @@ struct daemon {
 	struct dataplane *dataplane; /* NULL: dataplane_reason says why */
 	char dataplane_reason[512];
 	struct steering steering;
+	struct services services;
 
 	struct loop *loop;
 	struct worker **workers; /* NULL where one has left */

@@ -74,9 +74,14 @@ int reload_apply_dataplane(struct daemon *daemon, const struct snapshot *snapsho
 			return error_set(err, -EOPNOTSUPP,
 					 "dataplane: interfaces, allow and deny need BPF: %s",
 					 daemon->dataplane_reason);
+		if (snapshot->service_count)
+			return error_set(err, -EOPNOTSUPP, "services need BPF: %s",
+					 daemon->dataplane_reason);
 		return 0;
 	}
 	r = sync_lists(daemon->dataplane, conf, err);
+	if (!r)
+		r = services_apply(&daemon->services, snapshot, err);
 	if (r)
 		return r;
 	r = dataplane_set_interfaces(daemon->dataplane, conf->interfaces, conf->interface_count,

@@ -126,9 +126,18 @@ int start_dataplane(struct daemon *daemon, struct error *err)
 		(void)snprintf(daemon->dataplane_reason, sizeof(daemon->dataplane_reason), "%s",
 			       reason.text);
 	}
+	if (daemon->dataplane) {
+		r = services_open(&daemon->services, daemon->dataplane,
+				  snapshot->node.state_dir.ptr, err);
+		if (r)
+			return r;
+	}
 	r = reload_apply_dataplane(daemon, snapshot, err);
 	if (r || !daemon->dataplane)
 		return r;
+	if (!snapshot->dataplane.interface_count && snapshot->service_count)
+		log_warn("control", "there are services but dataplane.interfaces names no "
+				    "interface: nothing is forwarded");
 	if (!snapshot->dataplane.interface_count && snapshot->dataplane.deny_count)
 		log_warn("control", "dataplane.deny has entries but dataplane.interfaces names no "
 				    "interface: nothing is dropped");
@@ -159,6 +168,7 @@ static int give_state_dir(const char *path, const struct user *user, struct erro
 		return error_set_errno(err, -errno, "node.state_dir: cannot open %s", path);
 	give_file(fd, "lock", user);
 	give_file(fd, "overlay.json", user);
+	give_file(fd, "services.json", user);
 	/* A directory that all may write to (/tmp) is not ours alone. */
 	if (info.st_mode & S_ISVTX)
 		return 0;

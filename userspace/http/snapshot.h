@@ -21,6 +21,7 @@
 #include "io/loop.h"
 #include "kern/access_list.h"
 #include "kern/dataplane.h"
+#include "kern/service.h"
 #include "upstream/upstream.h"
 
 /* node: read at start; a change of these by reload is refused with "needs a restart". */
@@ -75,6 +76,8 @@ struct snapshot {
 	struct str file;
 	struct node_conf node;
 	struct dataplane_conf dataplane;
+	struct service_conf *services;
+	unsigned int service_count;
 	struct listener_conf *listeners;
 	unsigned int listener_count;
 	struct upstream_conf *upstreams;

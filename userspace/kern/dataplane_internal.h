@@ -15,6 +15,7 @@
 #include "abi/drop_reasons.h"
 #include "abi/flow.h"
 #include "abi/service.h"
+#include "abi/service_info.h"
 #include "abi/nat.h"
 #include "abi/steer.h"
 #include "kern/access_list.h"
@@ -66,6 +67,8 @@
 	ROW(FLOW_COUNTS, "sl_flow_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                           \
 	    sizeof(struct sl_flow_counts), 1)                                                      \
 	ROW(PHASES, "sl_phases", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_phase_times), 0)          \
+	ROW(SVC_INFO, "sl_svc_info", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_info), 0)     \
+	ROW(BE_INFO, "sl_be_info", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_backend_info), 0)       \
 	ROW(FRAGMENTS, "sl_fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct sl_fragment_key),      \
 	    sizeof(struct sl_fragment), SL_FRAGMENTS_MAX)                                          \
 	ROW(NAT_CONF, "sl_nat_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_nat_conf), 1)         \

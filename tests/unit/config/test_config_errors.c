@@ -39,7 +39,11 @@ static void test_structure_errors(void **state)
 		 "sluice.yaml:3:9: alias 'n': aliases are not supported\n"},
 		{CONFIG_HEAD
 		 "services: [ { name: dns } ]\ncaches: [ {} ]\nstores: x\npolicies: {}\n",
-		 "sluice.yaml:2:1: 'services' is not supported yet\n"
+		 "sluice.yaml:2:13: service 'dns': 'address' is required\n"
+		 "sluice.yaml:2:13: service 'dns': 'ports' is required\n"
+		 "sluice.yaml:2:13: service 'dns': 'protocol' is required\n"
+		 "sluice.yaml:2:13: service 'dns': 'forward' is required\n"
+		 "sluice.yaml:2:13: service 'dns': 'backends' is required\n"
 		 "sluice.yaml:3:1: 'caches' is not supported yet\n"
 		 "sluice.yaml:4:1: 'stores' is not supported yet\n"
 		 "sluice.yaml:5:11: policies: expected a list, got a mapping\n"},

@@ -1,0 +1,39 @@
+/*
+ * services: the L4 services of the configuration and of people, in force.
+ *
+ *   snapshot->services ─┐
+ *                       ├─► services_apply() ──► kern/service.h ──► maps
+ *   overlay (CLI) ──────┘
+ *
+ * The overlay is kept in STATE_DIR/services.json and laid over the file at each start and reload.
+ * Thread rule: the control thread.
+ */
+#ifndef SLUICE_CONTROL_SERVICES_H
+#define SLUICE_CONTROL_SERVICES_H
+
+#include "http/snapshot.h"
+#include "kern/service.h"
+#include "kern/service_overlay.h"
+
+struct services {
+	struct service_set set;
+	struct service_overlay overlay;
+	bool open;
+};
+
+/* With what is pinned and what people changed before. */
+int services_open(struct services *services, struct dataplane *dataplane, const char *state_dir,
+		  struct error *err);
+void services_close(struct services *services);
+/* Brings the maps to the snapshot with the overlay laid over it. */
+int services_apply(struct services *services, const struct snapshot *snapshot, struct error *err);
+/* Every second. */
+void services_tick(struct services *services);
+/*
+ * Takes the change into the overlay, into force and to the disk. -ENOENT: no such service or
+ * backend; -EEXIST. On failure all is as before, unless the reason says so.
+ */
+int services_change_backend(struct services *services, const struct snapshot *snapshot,
+			    const struct service_change *change, struct error *err);
+
+#endif

@@ -1,0 +1,186 @@
+/*
+ * service: L4 services of the kernel part: what was asked for, and how the maps come to it.
+ *
+ *   configuration + overlay ──► service_set_apply() ──► maps (include/abi/service.h, flow.h)
+ *                                service_set_tick() ──► phases of slots, ends of drains, scans
+ *
+ * The maps are the only state: names, weights, drains and schedules are pinned beside what BPF
+ * reads, so that a restart goes on where the last daemon stopped, and nothing that is the same is
+ * written again. Backends keep their number as long as a slot or an entry of the flow table names
+ * it; a service keeps its number of slots for life. A change that a service cannot take in place
+ * (other slots, another way of forwarding, more backends than its pool has room for) makes a new
+ * one beside it and moves the addresses over: that forgets the state of its flows.
+ *
+ * Works on plain memory, which tests bring themselves. Thread rule: the control thread, or the CLI
+ * that holds the owner lock.
+ */
+#ifndef SLUICE_KERN_SERVICE_H
+#define SLUICE_KERN_SERVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "abi/flow.h"
+#include "abi/service_info.h"
+#include "base/addr.h"
+#include "base/error.h"
+#include "base/str.h"
+#include "kern/dataplane.h"
+
+#define SERVICE_SLOTS_DEFAULT 65537u
+#define SERVICE_SLOTS_EACH    100 /* slots for each backend, at least */
+#define SERVICE_SLOTS_MAX     1638431u
+#define SERVICE_BACKENDS_MAX  16000
+#define SERVICE_ADDRESSES_MAX 256
+#define SERVICE_PORTS_MAX     64
+#define SERVICE_WEIGHT_MAX    65535
+#define SERVICE_DRAIN_MAX_MS  86400000
+#define SERVICE_TCP_WINDOW_S  600 /* W of abi/flow.h */
+#define SERVICE_TCP_IDLE_S    300 /* R */
+#define SERVICE_UDP_IDLE_S    60  /* both */
+
+struct service_ports {
+	uint16_t first;
+	uint16_t last;
+};
+
+struct service_health {
+	bool enabled;
+	uint16_t port; /* 0: that of the backend, or the service's only port */
+	uint64_t interval_ms, timeout_ms;
+	uint64_t rise, fall;
+};
+
+struct service_backend {
+	struct ip_addr addr;
+	uint16_t port; /* nat: 0 keeps the destination port */
+	uint32_t weight;
+	bool drained; /* by a person */
+	bool from_cli;
+	uint32_t line, column; /* 0: not from a file */
+};
+
+struct service_conf {
+	struct str name; /* at most SL_SERVICE_NAME_MAX - 1 bytes */
+	uint32_t line, column;
+	struct ip_addr *addresses;
+	unsigned int address_count;
+	struct service_ports *ports;
+	unsigned int port_count;
+	uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP; 0: both */
+	enum sl_forward forward;
+	enum sl_affinity affinity;
+	uint32_t slot_count; /* a prime; 0: chosen by the number of backends */
+	uint64_t drain_ms;
+	bool from_cli;
+	struct service_backend *backends;
+	unsigned int backend_count;
+	struct service_health health;
+};
+
+/* Elements of arrays are padded to eight bytes. */
+struct service_slot {
+	uint32_t word; /* SL_SLOT() */
+	uint32_t pad;
+};
+
+/* The maps as memory; unit tests bring their own. Descriptors are -1 there. */
+struct service_maps {
+	struct sl_service_key *keys;
+	struct sl_service_ranges *ranges;
+	struct sl_service_state *state;
+	struct sl_service *services;
+	struct sl_backend *backends;
+	struct service_slot *slots;
+	struct sl_flow_line *flows;
+	const struct sl_flow_conf *flow_conf;
+	struct sl_phase_times *phases;
+	struct sl_service_info *service_info;
+	struct sl_backend_info *backend_info;
+	uint32_t key_count, range_count, service_count, backend_count, slot_count, line_count;
+	int service_counts_fd, backend_counts_fd, flow_counts_fd;
+};
+
+int service_maps_open(struct dataplane *dataplane, bool read_only, struct service_maps *ret_maps,
+		      struct error *err);
+void service_maps_close(struct service_maps *maps);
+
+/* What happened to a backend or service, for logs and events. */
+enum service_event {
+	SERVICE_ADDED,
+	SERVICE_CHANGED,
+	SERVICE_REPLACED, /* by a new one beside it: flow state is lost */
+	SERVICE_REMOVED,
+	SERVICE_BACKEND_ADDED,
+	SERVICE_BACKEND_REMOVED,
+	SERVICE_BACKEND_DRAINED, /* its drain is over */
+};
+
+struct service_set {
+	struct service_maps maps;
+	uint64_t refused;    /* inserts refused up to the last tick */
+	uint64_t scanned_ns; /* when the last scan began */
+	uint64_t removed_ns; /* when keys were removed last */
+	uint32_t range_next; /* where the search for a free list of ranges begins */
+	bool scan_due;	     /* something waits for one */
+	bool postponed;	     /* flips wait, since inserts were refused */
+	void (*on_event)(enum service_event event, const char *service, const char *backend,
+			 void *arg);
+	void *arg;
+};
+
+/*
+ * Makes the services exactly these, all or (with the reason) none: what does not fit is found
+ * before anything is written. `now_ns`: CLOCK_BOOTTIME.
+ */
+int service_set_apply(struct service_set *set, const struct service_conf *confs, unsigned int count,
+		      uint64_t now_ns, struct error *err);
+/* To be called every second. */
+void service_set_tick(struct service_set *set, uint64_t now_ns);
+/* A backend's probes began to fail, or succeed again. -ENOENT. */
+int service_set_health(struct service_set *set, const char *service, const struct ip_addr *addr,
+		       uint16_t port, bool up, uint64_t now_ns);
+/* Would the change need phases? Then only a daemon may make it. */
+bool service_set_needs_phases(const struct service_set *set, const struct service_conf *confs,
+			      unsigned int count);
+
+/* ---- looking ---- */
+
+struct service_view {
+	const char *name;
+	uint32_t number;
+	const struct sl_service *service;
+	const struct sl_service_info *info;
+	const struct sl_phase_times *times;
+	uint32_t phases[4]; /* slots in each */
+	uint64_t packets, bytes;
+};
+
+struct service_backend_view {
+	uint32_t number;
+	const struct sl_backend *backend;
+	const struct sl_backend_info *info;
+	uint32_t slots; /* that have it as `current` */
+	uint64_t packets, bytes;
+};
+
+int service_set_walk(const struct service_set *set,
+		     int (*visit)(const struct service_view *view, void *arg), void *arg);
+int service_set_walk_backends(const struct service_set *set, uint32_t service,
+			      int (*visit)(const struct service_backend_view *view, void *arg),
+			      void *arg);
+/* "192.0.2.1:53/udp", "[2001:db8::1]:1000-2000/tcp": one call for each. */
+int service_set_walk_addresses(const struct service_set *set, uint32_t service,
+			       int (*visit)(const char *text, void *arg), void *arg);
+/* "up", "down", "draining", "drained", "removed" */
+const char *service_backend_state(const struct sl_backend_info *info);
+/* "10.1.0.11", "10.1.0.11:53", "[2001:db8::1]:53" */
+const char *service_backend_format(const struct ip_addr *addr, uint16_t port, char *buf,
+				   size_t buf_len);
+struct ip_addr service_ip(const uint32_t *addr_be, uint8_t family);
+
+/* The prime that a service with so many backends gets when none is asked for. */
+uint32_t service_slots_choose(unsigned int backend_count);
+uint32_t service_slots_prime(uint32_t at_least);
+
+#endif
