@@ -38,7 +38,8 @@ struct cli {
 	const char *object_name; /* of the command that runs, for hints; NULL before that */
 	const char *socket_path;
 	const char *bpffs_dir;
-	bool bpffs_given; /* by option or environment */
+	bool bpffs_given;	/* by option or environment */
+	char bpffs_found[4096]; /* as a daemon told it; bpffs_dir points here then */
 	const char *state_dir;
 	uint64_t timeout_ms;
 

@@ -34,8 +34,10 @@ int pinned_find(struct cli *cli, json_t **ret_status, bool *ret_lives)
 	if (error && error != -ENOTCONN)
 		return error;
 	bpffs = document_string(*ret_status, "dataplane.bpffs");
-	if (bpffs && !cli->bpffs_given)
-		cli->bpffs_dir = bpffs;
+	if (bpffs && !cli->bpffs_given) {
+		(void)snprintf(cli->bpffs_found, sizeof(cli->bpffs_found), "%s", bpffs);
+		cli->bpffs_dir = cli->bpffs_found;
+	}
 	*ret_lives = !error;
 	return 0;
 }
