@@ -1,7 +1,8 @@
 /*
  * xdp_main: the first look at every frame of an interface.
  *
- *   parse ──► allow ──► deny ──► SYN for a tuple of ours that no listener is alive for? ──► pass
+ *   parse ──► allow ──► deny ──► L4 service? ──► forward
+ *                                └► SYN for a tuple of ours that no listener is alive for? ──► pass
  *
  * Every frame ends in one row of include/abi/drop_reasons.h. Section xdp.frags: the program also
  * takes frames of several buffers (jumbo MTU, GSO on veth), in native mode since 5.18.
@@ -12,6 +13,7 @@
 #include "lib/access.h"
 #include "lib/count.h"
 #include "lib/parse.h"
+#include "lib/service.h"
 #include "lib/steer.h"
 
 /* Where the kernel has no sockmap the loader turns this off and leaves the map out. */
@@ -28,9 +30,6 @@ __noinline int is_homeless(struct xdp_md *ctx, const struct packet *packet)
 	if (!packet)
 		return false;
 	is_v6 = packet->family == SL_FAMILY_V6;
-	if (packet->protocol != IPPROTO_TCP || packet->is_later_fragment ||
-	    (packet->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) != TCP_FLAG_BYTE_SYN)
-		return false;
 	conf = bpf_map_lookup_elem(&sl_steer_conf, &zero);
 	if (!conf || !steer_is_ours(is_v6, packet->dst_be, packet->dst_port))
 		return false;
@@ -58,51 +57,47 @@ __noinline int is_homeless(struct xdp_md *ctx, const struct packet *packet)
 	return steer_dead_drops(conf, is_v6);
 }
 
-static __always_inline __u32 judge(struct xdp_md *ctx, struct packet *packet)
+static __always_inline bool is_syn(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && !packet->is_later_fragment &&
+	       (packet->tcp_flags & (TCP_FLAG_BYTE_SYN | TCP_FLAG_BYTE_ACK)) == TCP_FLAG_BYTE_SYN;
+}
+
+static __always_inline int judge(struct xdp_md *ctx, struct packet *packet)
 {
 	__u32 reason = packet->is_later_fragment ? SL_REASON_PASS_FRAGMENT : SL_REASON_PASS;
+	int done;
 
 	if (access_match(ACCESS_LIST_ALLOW, packet))
 		reason = SL_REASON_ALLOW;
 	else if (access_match(ACCESS_LIST_DENY, packet))
-		return SL_REASON_DENY;
-	if (feature_steer && is_homeless(ctx, packet))
-		return SL_REASON_STEER_DEAD_DROP;
-	return reason;
-}
-
-static __always_inline int verdict_of(__u32 reason)
-{
-	switch (reason) {
-	case SL_REASON_PASS:
-	case SL_REASON_PASS_FRAGMENT:
-	case SL_REASON_PASS_ARP:
-	case SL_REASON_PASS_ETHERTYPE:
-	case SL_REASON_ALLOW:
-		return XDP_PASS;
-	default:
-		return XDP_DROP;
+		return STAGE_DROP(SL_REASON_DENY);
+	if (feature_service) {
+		done = service_stage(ctx, packet);
+		if (done)
+			return done;
 	}
+	if (feature_steer && is_syn(packet) && is_homeless(ctx, packet))
+		return STAGE_DROP(SL_REASON_STEER_DEAD_DROP);
+	return STAGE_DONE(reason, XDP_PASS);
 }
 
 SEC("xdp.frags")
 int sl_main(struct xdp_md *ctx)
 {
-	__u32 len_bytes = bpf_xdp_get_buff_len(ctx);
-	struct packet packet = {};
-	int ret = parse_packet(ctx, &packet);
-	__u32 reason;
+	struct packet packet = {.len_bytes = bpf_xdp_get_buff_len(ctx)};
+	int ret = parse_packet(ctx, &packet), done;
 
 	if (ret)
-		reason = -ret;
+		done = STAGE_DROP(-ret);
 	else if (packet.family)
-		reason = judge(ctx, &packet);
+		done = judge(ctx, &packet);
 	else if (packet.ethertype == ETHERTYPE_ARP)
-		reason = SL_REASON_PASS_ARP;
+		done = STAGE_DONE(SL_REASON_PASS_ARP, XDP_PASS);
 	else
-		reason = SL_REASON_PASS_ETHERTYPE;
-	count_reason(reason, len_bytes);
-	return verdict_of(reason);
+		done = STAGE_DONE(SL_REASON_PASS_ETHERTYPE, XDP_PASS);
+	count_reason(STAGE_REASON(done), packet.len_bytes);
+	return STAGE_VERDICT(done);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -99,6 +99,7 @@ struct wire_udp {
 	__be16 checksum_be;
 };
 
+#define TCP_FLAG_BYTE_FIN 0x01
 #define TCP_FLAG_BYTE_SYN 0x02
 #define TCP_FLAG_BYTE_ACK 0x10
 
@@ -108,11 +109,23 @@ struct packet {
 	__u8 protocol; /* behind all extension headers */
 	bool is_fragment;
 	bool is_later_fragment; /* no transport header here */
-	__u8 tcp_flags;
+	union {
+		__u8 tcp_flags;
+		__u8 icmp_type;
+	};
 	__u32 src_be[4]; /* IPv4 in the first word */
 	__u32 dst_be[4];
 	__u16 src_port;
 	__u16 dst_port;
+	__u16 ip_at;	 /* offset of the IP header in the frame */
+	__u16 l4_at;	 /* of what `protocol` names */
+	__u32 l4_len;	 /* bytes from there that the length fields grant */
+	__u16 ip_len;	 /* IP header and what it carries; 0: an IPv6 jumbogram */
+	__be16 ip_id_be; /* IPv4 */
+	__u8 tos;
+	bool may_fragment;     /* IPv4 without DF */
+	__be32 fragment_id_be; /* fragments only */
+	__u32 len_bytes;       /* of the frame */
 };
 
 struct cursor {
@@ -217,11 +230,16 @@ static __always_inline int parse_ip4(struct cursor *cursor, struct packet *packe
 	packet->protocol = ip->protocol;
 	packet->src_be[0] = ip->src_be;
 	packet->dst_be[0] = ip->dst_be;
+	packet->ip_len = total_len;
+	packet->tos = ip->tos;
 	fragment = bpf_ntohs(ip->fragment_be);
+	packet->ip_id_be = ip->id_be;
+	packet->may_fragment = !(fragment & 0x4000);
 	if (cursor_skip(cursor, header_len - sizeof(*ip)))
 		return -SL_REASON_IP4_TOTAL_LEN;
 	cursor_place(cursor);
 	if (fragment & 0x3fff) {
+		packet->fragment_id_be = ip->id_be;
 		packet->is_fragment = true;
 		packet->is_later_fragment = (fragment & 0x1fff) != 0;
 		return fragment_check(packet, (fragment & 0x1fff) * 8, fragment & 0x2000,
@@ -252,7 +270,7 @@ static __always_inline int parse_ip6_extension(struct cursor *cursor, struct pac
 {
 	bool is_fragment = packet->protocol == PROTO_FRAGMENT;
 	struct wire_ip6_ext ext;
-	__u32 len_bytes, fragment;
+	__u32 len_bytes, fragment, at = cursor->offset;
 
 	if (bpf_xdp_load_bytes(cursor->ctx, cursor->offset, &ext, sizeof(ext)))
 		return -SL_REASON_IP6_EXT_SHORT;
@@ -270,40 +288,73 @@ static __always_inline int parse_ip6_extension(struct cursor *cursor, struct pac
 	/* Offset 0 and no more to come: whole, an atomic fragment (RFC 6946). */
 	if (!is_fragment || !(fragment & 0xfff9))
 		return 0;
+	if (bpf_xdp_load_bytes(cursor->ctx, at + sizeof(ext), &packet->fragment_id_be, 4))
+		return -SL_REASON_IP6_EXT_SHORT;
 	packet->is_fragment = true;
 	packet->is_later_fragment = (fragment & 0xfff8) != 0;
 	return fragment_check(packet, fragment & 0xfff8, fragment & 1, cursor->left);
 }
 
+/*
+ * From l4_at on, which it moves behind the last extension header. A global function: rare, and what
+ * comes behind would be verified for each way through the loop.
+ */
+__noinline int parse_ip6_extensions(struct xdp_md *ctx, struct packet *packet)
+{
+	struct cursor cursor = {.ctx = ctx};
+	int ret;
+
+	if (!packet)
+		return -SL_REASON_IP6_EXT_SHORT;
+	cursor.offset = packet->l4_at;
+	cursor.left = packet->l4_len;
+	for (int headers = 0; !packet->is_later_fragment; headers++) {
+		if (!is_ip6_extension(packet->protocol))
+			break;
+		if (headers == IP6_HEADERS_MAX)
+			return -SL_REASON_IP6_EXT_DEPTH;
+		ret = parse_ip6_extension(&cursor, packet);
+		if (ret)
+			return ret;
+	}
+	packet->l4_at = cursor.offset;
+	packet->l4_len = cursor.left;
+	return 0;
+}
+
 static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packet)
 {
 	struct wire_ip6 *ip = cursor_take(cursor, sizeof(*ip));
-	__u32 payload_len;
+	__u32 payload_len, version_flow;
 	int ret;
 
 	if (!ip)
 		return -SL_REASON_IP6_SHORT;
-	if (bpf_ntohl(ip->version_flow_be) >> 28 != 6)
+	version_flow = bpf_ntohl(ip->version_flow_be);
+	if (version_flow >> 28 != 6)
 		return -SL_REASON_IP6_VERSION;
 	payload_len = bpf_ntohs(ip->payload_len_be);
 	if (payload_len > cursor->left)
 		return -SL_REASON_IP6_PAYLOAD_LEN;
 	packet->family = SL_FAMILY_V6;
 	packet->protocol = ip->next_header;
+	packet->tos = version_flow >> 20;
+	if (payload_len && payload_len + sizeof(*ip) <= 65535)
+		packet->ip_len = payload_len + sizeof(*ip);
 	/* 0 before hop-by-hop options: a jumbogram (RFC 2675), also how BIG TCP comes by. */
 	if (payload_len || packet->protocol != PROTO_HOPOPTS)
 		cursor->left = payload_len;
 	__builtin_memcpy(packet->src_be, ip->src_be, sizeof(packet->src_be));
 	__builtin_memcpy(packet->dst_be, ip->dst_be, sizeof(packet->dst_be));
 
-	for (int headers = 0; !packet->is_later_fragment; headers++) {
-		if (!is_ip6_extension(packet->protocol))
-			break;
-		if (headers == IP6_HEADERS_MAX)
-			return -SL_REASON_IP6_EXT_DEPTH;
-		ret = parse_ip6_extension(cursor, packet);
+	if (is_ip6_extension(packet->protocol)) {
+		packet->l4_at = cursor->offset;
+		packet->l4_len = cursor->left;
+		ret = parse_ip6_extensions(cursor->ctx, packet);
 		if (ret)
 			return ret;
+		cursor->offset = packet->l4_at;
+		cursor->left = packet->l4_len;
 	}
 	cursor_place(cursor);
 	return 0;
@@ -345,8 +396,20 @@ static __always_inline int parse_udp(struct cursor *cursor, struct packet *packe
 	return 0;
 }
 
+static __always_inline int parse_icmp(struct cursor *cursor, struct packet *packet, __u32 least)
+{
+	__u8 *type = cursor_take(cursor, least);
+
+	if (!type)
+		return -SL_REASON_ICMP_SHORT;
+	packet->icmp_type = *type;
+	return 0;
+}
+
 static __always_inline int parse_transport(struct cursor *cursor, struct packet *packet)
 {
+	packet->l4_at = cursor->offset;
+	packet->l4_len = cursor->left;
 	if (packet->is_later_fragment)
 		return 0;
 	switch (packet->protocol) {
@@ -355,27 +418,31 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	case IPPROTO_UDP:
 		return parse_udp(cursor, packet);
 	case IPPROTO_ICMP: /* type, code, checksum and four bytes by type (RFC 792) */
-		return cursor_take(cursor, 8) ? 0 : -SL_REASON_ICMP_SHORT;
+		return parse_icmp(cursor, packet, 8);
 	case PROTO_ICMP6: /* type, code, checksum (RFC 4443 2.1) */
-		return cursor_take(cursor, 4) ? 0 : -SL_REASON_ICMP_SHORT;
+		return parse_icmp(cursor, packet, 4);
 	default:
 		return 0;
 	}
 }
 
-/* A global function: the verifier walks it once, apart from what follows. */
+/*
+ * A global function: the verifier walks it once, apart from what follows. The caller has zeroed
+ * the packet, which the verifier of 6.1 insists on, and set len_bytes.
+ */
 __noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 {
-	struct cursor cursor = {.ctx = ctx, .left = bpf_xdp_get_buff_len(ctx)};
+	struct cursor cursor = {.ctx = ctx};
 	int ret;
 
 	if (!packet)
 		return -SL_REASON_ETH_SHORT;
-	__builtin_memset(packet, 0, sizeof(*packet));
+	cursor.left = packet->len_bytes;
 	cursor_place(&cursor);
 	ret = parse_ethernet(&cursor, &packet->ethertype);
 	if (ret)
 		return ret;
+	packet->ip_at = cursor.offset;
 	if (packet->ethertype == ETHERTYPE_IP4)
 		ret = parse_ip4(&cursor, packet);
 	else if (packet->ethertype == ETHERTYPE_IP6)

@@ -174,28 +174,6 @@ FLOW_RULE __u32 flow_score(__u64 entry, const struct sl_flow_clock *clock, struc
 	return state == SL_FLOW_OLD ? FLOW_SCORE_OLD | (flow_age(entry, now) >> 1) : 0;
 }
 
-/*
- * Best entry of a line to replace: score << 3 | way, 0: none. A line scores higher for each empty
- * place it has, so that of two lines the emptier one is chosen.
- */
-FLOW_RULE __u32 flow_victim(const struct sl_flow_line *line, const struct sl_flow_clock *clock,
-			    struct flow_now now)
-{
-	__u32 best = 0, empty = 0;
-
-	FLOW_UNROLL
-	for (__u32 way = 0; way < SL_FLOW_WAYS; way++) {
-		__u32 score = flow_score(line->entries[way], clock, now);
-
-		if (score == FLOW_SCORE_EMPTY)
-			empty++;
-		score = score ? score << 3 | way : 0;
-		if (score > best)
-			best = score;
-	}
-	return best + (empty << 8);
-}
-
 FLOW_RULE __u32 flow_victim_way(__u32 victim)
 {
 	return victim & (SL_FLOW_WAYS - 1);
@@ -207,10 +185,40 @@ struct flow_look {
 	__u32 slot; /* its word, in change */
 	__u32 backend_base;
 	__u32 backend_count;
+	__u32 zero; /* is 0, but the verifier does not know */
 	struct flow_now now;
 	__u8 is_syn; /* TCP and five-tuple: it opens a connection */
 	__u8 is_fin;
+	__u8 only_asks; /* it is about the flow, not of it: nothing is written */
 };
+
+/*
+ * Best entry of a line to replace: score << 3 | way; a score of 0: none. A line scores higher for
+ * each empty place it has, so that of two lines the emptier one is chosen.
+ */
+FLOW_RULE __u32 flow_victim(const struct sl_flow_line *line, const struct flow_look *look,
+			    const struct sl_flow_clock *clock)
+{
+	__u32 best = 0, empty = 0;
+
+	FLOW_UNROLL
+	for (__u32 way = 0; way < SL_FLOW_WAYS; way++) {
+		__u32 score = flow_score(line->entries[way], clock, look->now);
+
+		/*
+		 * Unknown values, else the verifier follows each combination of eight scores. The
+		 * sum counts the empty ones, whose bit no other score has.
+		 */
+		score ^= *(const volatile __u32 *)&look->zero;
+		empty += score & FLOW_SCORE_EMPTY;
+		score = score << 3 | way;
+		if (score > best)
+			best = score;
+		best ^= *(const volatile __u32 *)&look->zero;
+		empty ^= *(const volatile __u32 *)&look->zero;
+	}
+	return best + (empty >> 12 << 8);
+}
 
 /*
  * The way of the line that holds the flow, or -1. That the backend must be of the pool makes a
@@ -276,79 +284,98 @@ FLOW_RULE int flow_lists(__u32 phase, int is_syn)
 	return phase == SL_PHASE_RECORD ? SL_FLOW_OLD : -1;
 }
 
-/* A connection that finds no room stays with those that are not listed. */
-FLOW_RULE __u32 flow_refused(const struct flow_look *look, __u32 previous, __u32 current,
-			     int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
-{
-	counts->refused++;
-	return is_dead(look->backend_base + previous) ? current : previous;
-}
+#define FLOW_UNLISTED (-1)
 
 /*
- * The index in the pool for a packet whose slot is in change. `is_dead` tells of a number in
+ * The index in the pool of a flow that is listed, or FLOW_UNLISTED. `is_dead` tells of a number in
  * sl_backends. A hit on a dead backend is overwritten with `current`.
  */
-FLOW_RULE __u32 flow_pick(const struct flow_look *look, const struct sl_flow_clock *clock,
-			  struct sl_flow_line *line1, struct sl_flow_line *line2,
-			  int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
+FLOW_RULE int flow_pick_listed(const struct flow_look *look, struct sl_flow_line *line1,
+			       struct sl_flow_line *line2, int (*is_dead)(__u32 backend),
+			       struct sl_flow_counts *counts)
 {
-	__u32 current = SL_SLOT_CURRENT(look->slot), previous = SL_SLOT_PREVIOUS(look->slot);
-	__u32 phase = SL_SLOT_PHASE(look->slot), index, victim, victim2;
+	__u32 current = SL_SLOT_CURRENT(look->slot), index;
 	struct sl_flow_line *line = line1;
-	__u64 entry = 0;
-	int way = flow_find(line1, look, &entry), state;
+	__u64 entry = 0, after;
+	int way = flow_find(line1, look, &entry);
 
 	if (way < 0) {
 		line = line2;
 		way = flow_find(line2, look, &entry);
 	}
-	if (way >= 0) {
-		counts->hits++;
-		index = SL_FLOW_BACKEND(entry) - look->backend_base;
-		if (is_dead(SL_FLOW_BACKEND(entry))) {
-			counts->dead++;
-			(void)flow_swap(line, (__u32)way, entry,
-					flow_entry(entry, look->now, SL_FLOW_ESTABLISHED,
-						   look->backend_base + current),
-					counts);
-			return current;
-		}
-		/* Who is not listed goes there as well: the place is free for others. */
-		if (phase == SL_PHASE_LISTED && index == current)
-			(void)flow_swap(line, (__u32)way, entry, 0, counts);
-		else
-			(void)flow_swap(line, (__u32)way, entry, flow_touched(entry, look), counts);
-		return index;
+	if (way < 0) {
+		counts->misses++;
+		return FLOW_UNLISTED;
 	}
-	counts->misses++;
-	state = flow_lists(phase, look->is_syn);
-	index = flow_uses_previous(phase, look->is_syn) ? previous : current;
-	if (index == previous && is_dead(look->backend_base + previous))
-		return current;
-	if (state < 0)
+	counts->hits++;
+	index = SL_FLOW_BACKEND(entry) - look->backend_base;
+	if (look->only_asks)
+		return (int)index;
+	after = flow_touched(entry, look);
+	if (is_dead(SL_FLOW_BACKEND(entry))) {
+		counts->dead++;
+		index = current;
+		after = flow_entry(entry, look->now, SL_FLOW_ESTABLISHED,
+				   look->backend_base + current);
+	} else if (SL_SLOT_PHASE(look->slot) == SL_PHASE_LISTED && index == current) {
+		after = 0; /* who is not listed goes there as well: the place is free for others */
+	}
+	(void)flow_swap(line, (__u32)way, entry, after, counts);
+	return (int)index;
+}
+
+/* The index in the pool of a flow that is not listed, which may list it. */
+FLOW_RULE __u32 flow_pick_unlisted(const struct flow_look *look, const struct sl_flow_clock *clock,
+				   struct sl_flow_line *line1, struct sl_flow_line *line2,
+				   int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
+{
+	__u32 current = SL_SLOT_CURRENT(look->slot), previous = SL_SLOT_PREVIOUS(look->slot);
+	__u32 phase = SL_SLOT_PHASE(look->slot), index = current, victim, victim2, way;
+	int state = flow_lists(phase, look->is_syn);
+	struct sl_flow_line *line = line1;
+	__u64 entry;
+
+	if (flow_uses_previous(phase, look->is_syn)) {
+		if (is_dead(look->backend_base + previous))
+			return current;
+		index = previous;
+	}
+	if (state < 0 || look->only_asks)
 		return index;
-	victim = flow_victim(line1, clock, look->now);
-	victim2 = flow_victim(line2, clock, look->now);
-	line = line1;
+	victim = flow_victim(line1, look, clock);
+	victim2 = flow_victim(line2, look, clock);
 	if (victim2 >> 3 > victim >> 3) {
 		victim = victim2;
 		line = line2;
 	}
-	if (!victim)
-		return flow_refused(look, previous, current, is_dead, counts);
-	way = (int)flow_victim_way(victim);
+	way = flow_victim_way(victim);
 	entry = *(volatile __u64 *)&line->entries[way];
-	/* Taken meanwhile? */
-	if (flow_score(entry, clock, look->now) == 0 ||
-	    !flow_swap(line, (__u32)way, entry,
-		       flow_entry(look->hash, look->now, (__u32)state, look->backend_base + index),
-		       counts))
-		return flow_refused(look, previous, current, is_dead, counts);
-	if (state == SL_FLOW_PROBATION)
-		counts->inserted++;
-	else
-		counts->recorded++;
-	return index;
+	/* The place may have been taken meanwhile. */
+	if (victim >> 3 && flow_score(entry, clock, look->now) &&
+	    flow_swap(line, way, entry,
+		      flow_entry(look->hash, look->now, (__u32)state, look->backend_base + index),
+		      counts)) {
+		if (state == SL_FLOW_PROBATION)
+			counts->inserted++;
+		else
+			counts->recorded++;
+		return index;
+	}
+	/* A connection that finds no room stays with those that are not listed. */
+	counts->refused++;
+	return is_dead(look->backend_base + previous) ? current : previous;
+}
+
+/* Both: the index in the pool for a packet whose slot is in change. */
+FLOW_RULE __u32 flow_pick(const struct flow_look *look, const struct sl_flow_clock *clock,
+			  struct sl_flow_line *line1, struct sl_flow_line *line2,
+			  int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
+{
+	int index = flow_pick_listed(look, line1, line2, is_dead, counts);
+
+	if (index != FLOW_UNLISTED)
+		return (__u32)index;
+	return flow_pick_unlisted(look, clock, line1, line2, is_dead, counts);
 }
 
 #endif
