@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "kern/dataplane_internal.h"
+#include "kern/flow_conf.h"
 #include "sk_lookup.skel.h"
 #include "xdp_main.skel.h"
 
@@ -94,8 +95,36 @@ static int load_error(struct error *err, int code, const char *what)
 	return error_set_errno(err, code, "cannot load %s", what);
 }
 
+/*
+ * Of the table that is pinned, or of a new one. Sizes are those of the maps: pins_give_maps() has
+ * put the pinned ones in place.
+ */
+static int prepare_flow_conf(struct dataplane *dataplane, struct sl_flow_conf *ret_conf,
+			     bool *ret_is_new, struct error *err)
+{
+	int map = dataplane->maps[DATAPLANE_MAP_FLOW_CONF];
+	uint32_t zero = 0;
+
+	*ret_is_new = true;
+	if (map >= 0) {
+		int ret = bpf_map_lookup_elem(map, &zero, ret_conf);
+
+		if (ret)
+			return error_set_errno(err, ret, "cannot read 'sl_flow_conf'");
+		*ret_is_new = ret_conf->line_count == 0; /* who made it died before this */
+		if (!*ret_is_new)
+			return 0;
+	}
+	return flow_conf_make(bpf_map__max_entries(dataplane->xdp->maps.sl_flows),
+			      bpf_map__max_entries(dataplane->xdp->maps.sl_svc_keys), ret_conf,
+			      err);
+}
+
 static int load_xdp(struct dataplane *dataplane, struct error *err)
 {
+	struct sl_flow_conf conf = {0};
+	uint32_t zero = 0;
+	bool is_new;
 	LIBBPF_OPTS(bpf_object_open_opts, opts,
 		    .kernel_log_level = atomic_load(&is_verbose) ? LOG_STATS : 0);
 	int ret;
@@ -107,9 +136,19 @@ static int load_xdp(struct dataplane *dataplane, struct error *err)
 	ret = pins_give_maps(dataplane, dataplane->xdp->obj, err);
 	if (ret)
 		return ret;
+	ret = prepare_flow_conf(dataplane, &conf, &is_new, err);
+	if (ret)
+		return ret;
+	memcpy((void *)&dataplane->xdp->rodata->flow_conf, &conf, sizeof(conf));
 	ret = xdp_main_bpf__load(dataplane->xdp);
 	if (ret)
 		return load_error(err, ret, "the XDP program");
+	/* Before anything of it is pinned or attached. */
+	if (is_new)
+		ret = bpf_map_update_elem(bpf_map__fd(dataplane->xdp->maps.sl_flow_conf), &zero,
+					  &conf, BPF_ANY);
+	if (ret)
+		return error_set_errno(err, ret, "cannot write 'sl_flow_conf'");
 	return pins_take_maps(dataplane, dataplane->xdp->obj, err);
 }
 
