@@ -3,9 +3,9 @@
  * instructions the verifier walked. For the machine that proves another kernel takes them.
  *
  * An object whose rodata has switches (`const volatile bool feature_x`) is loaded with all of them
- * on, with all off, and with each one alone. The maps of the first load serve the others, too: they
- * are large. Exits with 1 when a program is refused, after the verifier's words, or when the
- * verifier walked more than VERIFIED_MAX instructions of one.
+ * on, with all off, and with each one alone (but for the switch it is a part of). The maps of the
+ * first load serve the others, too: they are large. Exits with 1 when a program is refused, after
+ * the verifier's words, or when the verifier walked more than VERIFIED_MAX instructions of one.
  */
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -81,6 +81,17 @@ static int find_switches(const struct bpf_object *object, struct switches *ret_s
 	return 0;
 }
 
+/*
+ * feature_a_b is a part of feature_a, where that is a switch: without it the part is dead code, and
+ * to load it alone would prove nothing.
+ */
+static bool is_part_of(const char *name, const char *whole)
+{
+	size_t len = strlen(whole);
+
+	return !strncmp(name, whole, len) && (name[len] == '_' || name[len] == '\0');
+}
+
 static int set_switches(struct bpf_object *object, const struct switches *switches, int which)
 {
 	struct bpf_map *rodata = find_rodata(object);
@@ -96,7 +107,9 @@ static int set_switches(struct bpf_object *object, const struct switches *switch
 		return initial ? -ENOMEM : -ENOENT;
 	memcpy(bytes, initial, len);
 	for (unsigned int i = 0; i < switches->count; i++)
-		bytes[switches->offsets[i]] = which == ALL_ON || which == (int)i;
+		bytes[switches->offsets[i]] =
+			which == ALL_ON ||
+			(which >= 0 && is_part_of(switches->names[which], switches->names[i]));
 	ret = bpf_map__set_initial_value(rodata, bytes, len);
 	free(bytes);
 	return ret;
