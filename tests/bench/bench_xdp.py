@@ -21,9 +21,9 @@ import sys
 
 from benchlib import live, machine, report
 
-TIMED = ("pass", "deny4", "deny6")
+TIMED = ("pass", "deny4", "deny6", "service")
 GROUPS = (*TIMED, "live")
-LIVE_MODES = () # of forwarding, that our program knows
+LIVE_MODES = ("ipip",) # of forwarding, that our program knows
 OURS = "sluice"
 
 
@@ -58,7 +58,8 @@ class Times:
         for name, values in self.samples.items():
             if name.startswith("service "):
                 clean = self.samples.get(f"service clean {name.split()[-1]}", {})
-                values.update(lru=clean.get("lru", values.get("lru")))
+                if "lru" in clean:
+                    values["lru"] = clean["lru"]
 
     def median(self, name, who=OURS):
         found = self.samples.get(name, {}).get(who)

@@ -122,6 +122,10 @@ def test_the_bench_of_the_kernel_part_writes_every_case_and_all_packets_end_as_e
         assert rows[f"pass {family}"]["bars"]
         for kind in ("hit", "miss"):
             assert rows[f"deny {family} 10 {kind}"]["peer_name"] == "lpm"
+    for change in ("clean", "1.6% in change", "all in change"):
+        for flows in ("1", "new"):
+            assert rows[f"service {change} {flows}"]["peer_name"] == "lru"
+    assert rows["live forward ipip"]["ours"] > 0
     assert rows["live drop"]["peer_name"] == "nftables" and rows["live drop"]["unit"] == "Mpps"
     assert all(row["rounds"] == 1 and row["unit"] for row in rows.values())
     # What is left without the floor may be anything in so short a time.
