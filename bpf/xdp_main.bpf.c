@@ -2,6 +2,7 @@
  * xdp_main: the first look at every frame of an interface.
  *
  *   parse ──► allow ──► deny ──► L4 service? ──► forward
+ *                                ├► answer to a source address of NAT? ──► translate back
  *                                └► SYN for a tuple of ours that no listener is alive for? ──► pass
  *
  * Every frame ends in one row of include/abi/drop_reasons.h. Section xdp.frags: the program also
@@ -76,6 +77,11 @@ static __always_inline int judge(struct xdp_md *ctx, struct packet *packet)
 		done = service_stage(ctx, packet);
 		if (done)
 			return done;
+		if (feature_service_nat) {
+			done = nat_stage(ctx, packet);
+			if (done)
+				return done;
+		}
 	}
 	if (feature_steer && is_syn(packet) && is_homeless(ctx, packet))
 		return STAGE_DROP(SL_REASON_STEER_DEAD_DROP);

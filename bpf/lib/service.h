@@ -13,6 +13,7 @@
 #include "lib/encap.h"
 #include "lib/flow.h"
 #include "lib/maps.h"
+#include "lib/nat_icmp.h"
 #include "lib/parse.h"
 #include "lib/service_icmp.h"
 #include "lib/service_key.h"
@@ -20,6 +21,7 @@
 const volatile bool feature_service = true;
 const volatile bool feature_service_fragments = true;
 const volatile bool feature_service_icmp = true;
+const volatile bool feature_service_nat = true;
 
 static __always_inline enum flow_role flow_role(const struct packet *packet)
 {
@@ -164,12 +166,16 @@ __noinline int service_pick_in_change(const struct service_plan *plan)
 	return found == FLOW_UNLISTED ? flow_enlist(&look) : found;
 }
 
-/* From the slot to the backend. Called by the stage itself, so that stacks do not add up. */
+/*
+ * From the slot to the backend. Called by the stage itself, so that stacks do not add up. Flows of
+ * mode nat remember their backend themselves, and what comes without one takes `current`.
+ */
 static __always_inline void service_pick(struct service_plan *plan)
 {
 	__u32 index = SL_SLOT_CURRENT(plan->slot);
 
-	if (feature_service_flow && SL_SLOT_PHASE(plan->slot) != SL_PHASE_CLEAN)
+	if (feature_service_flow && SL_SLOT_PHASE(plan->slot) != SL_PHASE_CLEAN &&
+	    plan->forward != SL_FORWARD_NAT)
 		index = service_pick_in_change(plan);
 	plan->backend = index ? plan->backend_base + index : 0;
 }
@@ -242,6 +248,21 @@ __noinline int service_plan_icmp(struct xdp_md *ctx, const struct packet *packet
 	return SERVICE_PLANNED;
 }
 
+/* Mode nat. The stage calls it, so that stacks do not add up. */
+static __always_inline int service_translate(struct xdp_md *ctx, const struct packet *packet,
+					     struct service_plan *plan)
+{
+	int done;
+
+	if (!feature_service_nat)
+		return STAGE_DROP(SL_REASON_SERVICE_MODE);
+	done = packet->protocol == IPPROTO_ICMP ? nat_icmp_forward(ctx, packet, plan)
+						: nat_forward(ctx, packet, plan);
+	if (done && STAGE_VERDICT(done) != XDP_DROP)
+		service_count(plan->service, plan->backend, packet->len_bytes);
+	return done;
+}
+
 static __always_inline int service_stage(struct xdp_md *ctx, const struct packet *packet)
 {
 	struct service_plan plan = {};
@@ -270,7 +291,10 @@ static __always_inline int service_stage(struct xdp_md *ctx, const struct packet
 	}
 	if (done != SERVICE_PLANNED)
 		return done;
-	done = service_send(ctx, packet, &plan);
+	if (plan.forward == SL_FORWARD_NAT)
+		done = service_translate(ctx, packet, &plan);
+	else
+		done = service_send(ctx, packet, &plan);
 	if (STAGE_REASON(done) == SL_REASON_SERVICE_TOO_BIG)
 		return too_big_answer(ctx, packet, plan.mtu);
 	return done;

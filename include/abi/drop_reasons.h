@@ -67,8 +67,6 @@
 	ROW(NAT_TTL, "nat_ttl", "translated packet whose TTL is over")                             \
 	ROW(NAT_NO_ROUTE, "nat_no_route", "no route for a translated packet")                      \
 	ROW(NAT_NO_NEIGH, "nat_no_neigh", "next hop of a translated packet is not resolved")       \
-	ROW(NAT_TOO_BIG, "nat_too_big",                                                            \
-	    "translated packet that is longer than the MTU of its way")                            \
 	ROW(NAT_NO_FORWARDING, "nat_no_forwarding",                                                \
 	    "forwarding is off for the interface of a packet for NAT")
 

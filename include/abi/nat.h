@@ -23,6 +23,7 @@
 #define SL_NAT_SLOTS	     64
 #define SL_NAT_PLACES	     256
 #define SL_NAT_PROBES	     8
+#define SL_NAT_PLACE_REMOVED 0xff
 
 /* Coarse monotonic time in nanoseconds to the unit of entries, 1.07 s; 16 bits wrap in 19.5 h. */
 #define SL_NAT_TIME_SHIFT 30
@@ -124,16 +125,20 @@ _Static_assert(sizeof(struct sl_nat_address) == 8, "struct sl_nat_address");
 struct sl_nat_conf {
 	__u32 is_on; /* 0: there is no source address; nothing else is looked at */
 	__u32 pad;
+	__u64 moved_boot_ns; /* when `previous` was written; userspace alone */
 	struct sl_nat_slot current[SL_NAT_SLOTS];
 	struct sl_nat_slot previous[SL_NAT_SLOTS];
 	struct sl_nat_address addresses[SL_NAT_ADDRESSES_MAX];
-	/* Open addressing by SL_NAT_PLACE(): index + 1 of the address, 0: the search ends here. */
+	/*
+	 * Open addressing by SL_NAT_PLACE(): index + 1 of the address, REMOVED, or 0: the search
+	 * ends here.
+	 */
 	__u8 places[SL_NAT_PLACES];
 	/* By SL_NAT_LIMIT(): when an entry is free, and when it is so where both lines are full. */
 	__u16 limits[SL_NAT_LIMITS];
 	__u16 limits_pressed[SL_NAT_LIMITS];
 };
-_Static_assert(sizeof(struct sl_nat_conf) == 8 + 2 * 512 + 512 + 256 + 128, "struct sl_nat_conf");
+_Static_assert(sizeof(struct sl_nat_conf) == 16 + 2 * 512 + 512 + 256 + 128, "struct sl_nat_conf");
 
 #define SL_NAT_PLACE(addr_be, probe)                                                               \
 	((((__u32)(addr_be)*0x9e3779b1U >> 24) + (probe)) & (SL_NAT_PLACES - 1))
