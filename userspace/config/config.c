@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "config/dataplane_config.h"
+#include "config/nat_config.h"
 #include "config/node_config.h"
 #include "config/service_config.h"
 #include "filter/rewrite.h"
@@ -134,6 +135,8 @@ static void read_sections(struct loading *loading)
 		return;
 	services_check_places(&context, snapshot->services, snapshot->service_count,
 			      snapshot->listeners, snapshot->listener_count);
+	nat_config_check(&context, &snapshot->dataplane.nat, snapshot->services,
+			 snapshot->service_count);
 	context = section_context(loading, "upstreams");
 	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
 			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)

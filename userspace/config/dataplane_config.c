@@ -4,6 +4,7 @@
 
 #include "conf/names.h"
 #include "config/access_config.h"
+#include "config/nat_config.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -150,6 +151,17 @@ static void deny_print(struct conf_writer *writer, const char *key, const void *
 	conf_write_close(writer);
 }
 
+static int nat_read(const struct field_context *context, const struct conf_node *node, void *target)
+{
+	return nat_config_read(context, node, "dataplane.nat",
+			       &((struct dataplane_conf *)target)->nat);
+}
+
+static void nat_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	nat_config_write(writer, key, &((const struct dataplane_conf *)target)->nat);
+}
+
 static const struct field dataplane_fields[] = {
 	{.key = "interfaces",
 	 .kind = FIELD_CUSTOM,
@@ -157,6 +169,7 @@ static const struct field dataplane_fields[] = {
 	 .print = interfaces_print},
 	{.key = "allow", .kind = FIELD_CUSTOM, .read = allow_read, .print = allow_print},
 	{.key = "deny", .kind = FIELD_CUSTOM, .read = deny_read, .print = deny_print},
+	{.key = "nat", .kind = FIELD_CUSTOM, .read = nat_read, .print = nat_print},
 	{.key = "hash_key", .kind = FIELD_NOT_YET},
 	{.key = "source_limits", .kind = FIELD_NOT_YET},
 	{.key = "syn_cookies", .kind = FIELD_NOT_YET},

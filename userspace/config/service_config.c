@@ -20,7 +20,7 @@ static const struct field_name protocol_names[] = {
 };
 
 static const struct field_name forward_names[] = {
-	{.name = "ipip", .value = SL_FORWARD_IPIP}, {.name = "nat", .not_yet = true},
+	{.name = "ipip", .value = SL_FORWARD_IPIP}, {.name = "nat", .value = SL_FORWARD_NAT},
 	{.name = "gue", .not_yet = true},	    {.name = "l2", .not_yet = true},
 	{.name = "local", .not_yet = true},
 };
@@ -214,6 +214,7 @@ static void ports_print(struct conf_writer *writer, const char *key, const void 
 
 struct backend_file {
 	uint64_t weight;
+	uint64_t port; /* nat: 0 keeps the one that the client called */
 	struct service_backend *backend;
 };
 
@@ -245,6 +246,11 @@ static const struct field backend_fields[] = {
 	 .offset = offsetof(struct backend_file, weight),
 	 .max = SERVICE_WEIGHT_MAX,
 	 .default_text = "100"},
+	{.key = "port",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct backend_file, port),
+	 .max = 65535,
+	 .default_text = "0"},
 };
 
 static int backend_read(const struct field_context *context, const struct conf_node *node,
@@ -266,6 +272,7 @@ static int backend_read(const struct field_context *context, const struct conf_n
 	if (r)
 		return -EINVAL;
 	backend->weight = (uint32_t)file.weight;
+	backend->port = (uint16_t)file.port;
 	backend->line = node->line;
 	backend->column = node->column;
 	for (unsigned int i = 0; i < conf->backend_count; i++) {
@@ -311,6 +318,7 @@ static void backends_print(struct conf_writer *writer, const char *key, const vo
 	conf_write_open_list(writer, key);
 	for (unsigned int i = 0; i < conf->backend_count; i++) {
 		const struct backend_file file = {.weight = conf->backends[i].weight,
+						  .port = conf->backends[i].port,
 						  .backend = &conf->backends[i]};
 
 		conf_write_open_item(writer);

@@ -118,12 +118,16 @@ static void on_signals_stopped(struct watch *watch)
 static void on_second(struct timer *timer)
 {
 	struct daemon *daemon = CONTAINER_OF(timer, struct daemon, second);
+	struct error err = {0};
 
 	if (daemon->dataplane) {
 		int r = access_list_sweep(daemon->dataplane);
 
 		if (r < 0)
 			log_warn("control", "cannot remove expired list entries: %s", strerror(-r));
+		r = nat_pool_settle(daemon->dataplane, &err);
+		if (r)
+			log_warn("control", "dataplane.nat: %s", err.text);
 	}
 	services_tick(&daemon->services);
 	(void)registry_sweep(daemon->registry);

@@ -80,6 +80,11 @@ int reload_apply_dataplane(struct daemon *daemon, const struct snapshot *snapsho
 		return 0;
 	}
 	r = sync_lists(daemon->dataplane, conf, err);
+	if (!r) { /* before the first service that needs one of the addresses */
+		r = nat_pool_apply(daemon->dataplane, &conf->nat, err);
+		if (r)
+			error_prefix(err, "dataplane.nat");
+	}
 	if (!r)
 		r = services_apply(&daemon->services, snapshot, err);
 	if (r)

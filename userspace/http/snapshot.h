@@ -22,6 +22,7 @@
 #include "kern/access_list.h"
 #include "kern/dataplane.h"
 #include "kern/service.h"
+#include "kern/nat_pool.h"
 #include "upstream/upstream.h"
 
 /* node: read at start; a change of these by reload is refused with "needs a restart". */
@@ -66,6 +67,7 @@ struct dataplane_conf {
 	struct access_entry *deny;
 	size_t deny_count;
 	struct access_conf allow_written, deny_written;
+	struct nat_pool_conf nat;
 };
 
 struct snapshot {

@@ -1,0 +1,130 @@
+"""Services of forward mode nat between real TCP and UDP peers."""
+import contextlib
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from lib.netns import BACKEND, CLIENT, DOWN, UP
+from lib.programs import build_dir
+
+VIP = "203.0.113.80"
+SOURCE = "198.18.0.1"  # nobody's: the backends have a route to it
+TO_PORT = 8080
+
+CONFIG = f"""
+dataplane:
+  interfaces: [ {{ name: {DOWN} }}, {{ name: {UP} }} ]
+  nat: {{ addresses: [ {SOURCE} ], ports: 40000-40999 }}
+services:
+  - name: stream
+    address: [ {VIP} ]
+    ports: [ 80 ]
+    protocol: tcp
+    forward: nat
+    backends:
+      - {{ address: {BACKEND[0]}, port: {TO_PORT} }}
+      - {{ address: {BACKEND[1]}, port: {TO_PORT} }}
+  - name: datagram
+    address: [ {VIP} ]
+    ports: [ 53 ]
+    protocol: udp
+    forward: nat
+    backends: [ {{ address: {BACKEND[0]}, port: {TO_PORT} }} ]
+"""
+
+
+@pytest.fixture
+def wires(topology):
+    """Forwarding, a way back to the source address, and ends that take redirected frames."""
+    topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    topology.ip("backends", "route", "add", f"{SOURCE}/32", "via", "10.77.2.1")
+    for role in ("client", "backends"):
+        topology.run(role, "ethtool", "-K", "eth0", "gro", "on")
+    for address in (CLIENT[0], BACKEND[0], BACKEND[1]):  # neighbours are known afterwards
+        topology.run("sluice", "ping", "-c1", "-W5", address)
+    try:
+        yield
+    finally:
+        for role in ("client", "backends"):
+            topology.run(role, "ethtool", "-K", "eth0", "gro", "off")
+        topology.ip("backends", "route", "delete", f"{SOURCE}/32")
+        topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_forward=0")
+
+
+def _serve(listener, peers):
+    with contextlib.suppress(OSError):
+        while True:
+            sock, peer = listener.accept()
+            peers.append(peer)
+            with sock:
+                while data := sock.recv(65536):
+                    sock.sendall(data)
+
+
+def test_tcp_and_udp_flow_through_nat_both_ways(sluice, topology, wires):
+    sluice.configure(CONFIG)
+    sluice.start()
+    peers = []
+    with contextlib.ExitStack() as stack:
+        for address in BACKEND[:2]:
+            listener = stack.enter_context(topology.listen("backends", address, TO_PORT))
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            threading.Thread(target=_serve, args=(listener, peers), daemon=True).start()
+        payload = bytes(range(256)) * 1024
+        for _ in range(20):
+            with topology.connect("client", VIP, 80, source=CLIENT[0]) as sock:
+                sock.sendall(payload)
+                sock.shutdown(socket.SHUT_WR)
+                got = b"".join(iter(lambda: sock.recv(65536), b""))
+            assert got == payload
+        assert len(peers) == 20
+        assert {address for address, _ in peers} == {SOURCE}
+        assert all(40000 <= port <= 40999 for _, port in peers)
+        backend = stack.enter_context(topology.socket("backends", socket.AF_INET,
+                                                      socket.SOCK_DGRAM))
+        backend.bind((BACKEND[0], TO_PORT))
+        backend.settimeout(10)
+        client = stack.enter_context(topology.socket("client", socket.AF_INET, socket.SOCK_DGRAM))
+        client.settimeout(10)
+        client.connect((VIP, 53))
+        for number in range(20):
+            client.send(b"question %d" % number)
+            data, peer = backend.recvfrom(2048)
+            assert data == b"question %d" % number and peer[0] == SOURCE
+            backend.sendto(b"answer %d" % number, peer)
+            assert client.recv(2048) == b"answer %d" % number
+        # Nobody listens there now: the backend's ICMP error becomes one of the service.
+        backend.close()
+        with pytest.raises(ConnectionRefusedError):
+            for _ in range(2):
+                client.send(b"anybody?")
+                client.recv(2048)
+    assert sluice.dropped("nat_icmp") >= 1
+    assert sluice.dropped("nat_refused") == 0
+
+
+@pytest.mark.parametrize("nat, service, words", [
+    ("", "forward: nat, backends: [ 10.0.0.1 ]", "needs 'dataplane.nat.addresses'"),
+    ("addresses: [ 198.18.0.1 ]", "forward: ipip, backends: [ { address: 10.0.0.1, port: 81 } ]",
+     "a backend's port is for forward: nat"),
+    ("addresses: [ 198.18.0.1 ]", "forward: nat, backends: [ 'fd00::1' ]", "nat is for IPv4"),
+    ("addresses: [ 'fd00::1' ]", None, "nat is for IPv4"),
+    ("addresses: [ 198.18.0.1, 198.18.0.1 ]", None, "given twice"),
+    ("addresses: [ 224.0.0.1 ]", None, "cannot be the source"),
+    ("addresses: [ 198.18.0.1 ], ports: 5-6", None, "does not hold four ports"),
+    ("addresses: [ 198.18.0.1 ], ports: 60000", None, "not a range of ports"),
+    ("addresses: [ 198.18.0.1 ], idle: { tcp: 13h }", None, "tcp"),
+    ("addresses: [ 203.0.113.80 ], ports: 4-1023", "forward: nat, backends: [ 10.0.0.1 ]",
+     "narrow 'dataplane.nat.ports'"),
+])
+def test_impossible_combinations_are_refused_with_a_reason(sluice, nat, service, words):
+    text = f"dataplane: {{ nat: {{ {nat} }} }}\n" if nat else ""
+    if service:
+        text += (f"services: [ {{ name: web, address: [ {VIP} ], ports: [ 80 ], protocol: tcp, "
+                 f"{service} }} ]\n")
+    sluice.configure(text)
+    done = subprocess.run([str(build_dir() / "sluiced"), "--check", str(sluice.config_path)],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and words in done.stderr, done.stderr
