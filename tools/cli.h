@@ -105,6 +105,8 @@ struct object {
 };
 
 extern const struct object object_status;
+extern const struct object object_service;
+extern const struct object object_backend;
 extern const struct object object_deny;
 extern const struct object object_allow;
 extern const struct object object_route;

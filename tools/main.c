@@ -13,23 +13,28 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status, &object_deny,  &object_allow,	&object_route, &object_upstream,
-	&object_stats,	&object_event, &object_config,	&object_prog,  &object_decap,
-	&object_map,	&object_batch, &object_version,
+	&object_status, &object_service,  &object_backend, &object_deny,  &object_allow,
+	&object_route,	&object_upstream, &object_stats,   &object_event, &object_config,
+	&object_prog,	&object_decap,	  &object_map,	   &object_batch, &object_version,
 };
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
-static const char *const later_names[] = {"service", "backend", "listener", "cert", "cache",
-					  "conn",    "limit",	"policy",   "top",  NULL};
+static const char *const later_names[] = {"listener", "cert",	"cache", "conn",
+					  "limit",    "policy", "top",	 NULL};
 
 static const char main_help[] =
 	"Usage: sluice [OPTIONS] OBJECT { COMMAND | help }\n"
 	"       sluice [OPTIONS] help\n"
 	"\n"
-	"       OBJECT := { status | deny | allow | route | upstream | stats | event | config | "
-	"prog |\n"
-	"                   decap | map | batch | version }\n"
+	"       OBJECT := { status | service | backend | deny | allow | route | upstream | stats "
+	"|\n"
+	"                   event | config | prog | decap | map | batch | version }\n"
 	"\n"
 	"       sluice status [show]\n"
+	"       sluice service [show] [name NAME]\n"
+	"       sluice backend [show] [service NAME]\n"
+	"       sluice backend add ADDRESS service NAME [weight N]\n"
+	"       sluice backend { delete | drain | undrain } ADDRESS service NAME\n"
+	"       sluice backend weight ADDRESS service NAME weight N\n"
 	"       sluice { deny | allow } [show] [cidr CIDR]\n"
 	"       sluice { deny | allow } add CIDR [reason TEXT] [ttl DURATION]\n"
 	"       sluice { deny | allow } delete CIDR\n"

@@ -92,6 +92,18 @@ EXPLAINED = {
     "others_not_shown": 0, "routes_for_other_hosts": 1204, "routes_of_other_listeners": 0,
 }
 
+SERVICES = {"services": [
+    {"name": "dns", "addresses": ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], "protocol": "udp",
+     "forward": "ipip", "affinity": "five-tuple", "drain_ms": 30000, "slots": 65537,
+     "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
+     "packets": 1250000, "bytes": 98000000, "backends": [
+        {"address": "2001:db8:1::11", "state": "up", "weight": 100, "origin": "config",
+         "drain_left_s": None, "slots": 65537, "packets": 833000, "bytes": 65000000, "number": 1},
+        {"address": "2001:db8:1::12", "state": "draining", "weight": 50, "origin": "cli",
+         "drain_left_s": 21, "slots": 0, "packets": 417000, "bytes": 33000000, "number": 2},
+    ]},
+]}
+
 UPSTREAMS = {"upstreams": [
     {"name": "cart", "balance": "least-requests", "connections": 4, "connections_max": 1024,
      "waiting": 0, "waiting_max": 256, "calls": 187499, "retries": 3, "retries_over_budget": 0,
@@ -152,6 +164,8 @@ ANSWERS = {
     ("GET", "/v1/counters"): COUNTERS,
     ("GET", "/v1/routes"): ROUTES,
     ("POST", "/v1/routes/explain"): EXPLAINED,
+    ("GET", "/v1/services"): SERVICES,
+    ("POST", "/v1/backends"): {"service": "dns", "address": "2001:db8:1::12", "done": "draining"},
     ("GET", "/v1/upstreams"): UPSTREAMS,
     ("GET", "/v1/events"): EVENTS,
     ("GET", "/v1/config"): CONFIG,

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import BUILD, TOP
 
-OBJECTS = ["status", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
+OBJECTS = ["status", "service", "backend", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
            "decap", "map", "batch", "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))
@@ -113,7 +113,10 @@ def complete(words, env=None):
     (["decap", "attach", ""], ["dev", "address", "source"]), (["decap", "detach", ""], ["dev"]),
     (["decap", "attach", "dev", "l"], ["lo"]), (["decap", "attach", "address", ""], []),
     (["decap", "attach", "address", "192.0.2.1", "a"], ["address"]),
-    (["deny", "add", ""], []),
+    (["deny", "add", ""], []), (["b"], ["backend", "batch"]),
+    (["service", ""], ["show", "list", "help", "name"]),
+    (["backend", "drain", "10.0.0.1", ""], ["service"]),
+    (["backend", "weight", "10.0.0.1", ""], ["service", "weight"]),
     (["deny", "add", "203.0.113.7", ""], ["reason", "ttl"]),
     (["deny", "add", "203.0.113.7", "ttl", "1"], ["100ms", "1s", "10s", "1m", "10m", "1h"]),
     (["config", "check", ""], ["file"]), (["route", "show", ""], ["name"]),

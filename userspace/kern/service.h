@@ -24,6 +24,7 @@
 #include "abi/service_info.h"
 #include "base/addr.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "base/str.h"
 #include "kern/dataplane.h"
 
@@ -169,6 +170,9 @@ int service_set_walk(const struct service_set *set,
 int service_set_walk_backends(const struct service_set *set, uint32_t service,
 			      int (*visit)(const struct service_backend_view *view, void *arg),
 			      void *arg);
+/* "services": [...], a member of an open object. */
+int service_set_write_json(const struct service_set *set, struct json_writer *json,
+			   uint64_t now_ns);
 /* "192.0.2.1:53/udp", "[2001:db8::1]:1000-2000/tcp": one call for each. */
 int service_set_walk_addresses(const struct service_set *set, uint32_t service,
 			       int (*visit)(const char *text, void *arg), void *arg);

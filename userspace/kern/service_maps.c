@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "base/util.h"
 #include "kern/dataplane_internal.h"
 #include "kern/service_internal.h"
@@ -56,15 +57,30 @@ static size_t piece_bytes(const struct piece *piece, uint32_t count)
 	return (element * count + page - 1) & ~(page - 1);
 }
 
-static int count_of(int fd, uint32_t *ret_count)
+/*
+ * The kernel takes a shared mapping of a descriptor without the right to write for a private one,
+ * which maps do not have: to be read, too, a map must be opened for both.
+ */
+static int map_piece(const struct dataplane *dataplane, const struct piece *piece, bool read_only)
 {
+	int fd = dataplane->maps[piece->map];
+	_cleanup_close_ int own_fd = -1;
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 	int r = bpf_obj_get_info_by_fd(fd, &info, &len);
+	void *memory;
 
-	if (!r)
-		*ret_count = info.max_entries;
-	return r;
+	if (!r && read_only)
+		fd = r = own_fd = pins_get(dataplane, info.name);
+	if (r < 0)
+		return r;
+	memory = mmap(NULL, piece_bytes(piece, info.max_entries),
+		      read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	*piece->count = info.max_entries;
+	*piece->memory = memory;
+	return 0;
 }
 
 int service_maps_open(struct dataplane *dataplane, bool read_only, struct service_maps *ret_maps,
@@ -75,22 +91,12 @@ int service_maps_open(struct dataplane *dataplane, bool read_only, struct servic
 	unsigned int count = list_pieces(&maps, pieces);
 
 	for (unsigned int i = 0; i < count; i++) {
-		const struct piece *piece = &pieces[i];
-		int fd = dataplane->maps[piece->map];
-		int r = count_of(fd, piece->count);
-		void *memory = MAP_FAILED;
+		int r = map_piece(dataplane, &pieces[i], read_only);
 
-		if (!r) {
-			memory = mmap(NULL, piece_bytes(piece, *piece->count),
-				      read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED,
-				      fd, 0);
-			r = memory == MAP_FAILED ? -errno : 0;
-		}
 		if (r) {
 			service_maps_close(&maps);
 			return error_set_errno(err, r, "cannot map what services are kept in");
 		}
-		*piece->memory = memory;
 	}
 	maps.service_counts_fd = dataplane->maps[DATAPLANE_MAP_SVC_COUNTS];
 	maps.backend_counts_fd = dataplane->maps[DATAPLANE_MAP_BE_COUNTS];

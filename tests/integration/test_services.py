@@ -1,0 +1,126 @@
+"""L4 services: from the configuration and from people into the kernel, over reloads and restarts."""
+from lib.netns import DOWN
+from lib.wait import wait_until
+
+CONFIG = f"""
+dataplane:
+  interfaces: [ {{ name: {DOWN}, xdp: auto }} ]
+services:
+  - name: dns
+    address: [ 198.51.100.53, "2001:db8:77::53" ]
+    ports: [ 53, "1000-2000" ]
+    protocol: %s
+    forward: ipip
+    drain: %s
+    slots: 1009
+    backends: [ %s ]
+"""
+BACKENDS = '"fd77::11", "fd77::12", { address: "fd77::13", weight: 50 }'
+
+
+def configure(sluice, backends=BACKENDS, drain="30s", protocol="udp"):
+    sluice.configure(CONFIG % (protocol, drain, backends))
+
+
+def service(sluice):
+    services = sluice.cli_json("service", "show", "name", "dns")["services"]
+    assert len(services) == 1
+    return services[0]
+
+
+def backends(sluice):
+    return {each["address"]: each for each in sluice.cli_json("backend")["backends"]}
+
+
+def test_services_of_the_file_are_in_the_kernel(sluice):
+    configure(sluice)
+    sluice.start()
+    found = service(sluice)
+    assert sorted(found["addresses"]) == [
+        "198.51.100.53:1000-2000/udp", "198.51.100.53:53/udp",
+        "[2001:db8:77::53]:1000-2000/udp", "[2001:db8:77::53]:53/udp"]
+    assert found["slots"] == 1009 and found["phases"]["clean"] == 1009
+    slots = {address: each["slots"] for address, each in backends(sluice).items()}
+    assert sum(slots.values()) == 1009
+    assert abs(slots["fd77::11"] - 404) < 10 and abs(slots["fd77::13"] - 202) < 10
+
+
+def test_reload_moves_new_connections_by_phases(sluice):
+    configure(sluice)
+    sluice.start()
+    configure(sluice, '"fd77::11", "fd77::12", "fd77::14"')
+    sluice.reload()
+    states = {address: each["state"] for address, each in backends(sluice).items()}
+    assert states == {"fd77::11": "up", "fd77::12": "up", "fd77::13": "removed", "fd77::14": "up"}
+    assert backends(sluice)["fd77::13"]["slots"] == 0
+    assert service(sluice)["phases"]["record"] > 0  # UDP has no SYN
+    sluice.configure("")
+    sluice.reload()
+    assert sluice.cli_json("service")["services"] == []
+
+
+def test_removed_backend_goes_when_its_drain_is_over(sluice):
+    configure(sluice, drain="1s")
+    sluice.start()
+    configure(sluice, '"fd77::11", "fd77::12"', drain="1s")
+    sluice.reload()
+    wait_until(lambda: "fd77::13" not in backends(sluice), "its number is free", 30)
+    events = [each["text"] for each in sluice.cli_json("event")["events"]
+              if each["object"] == "dns fd77::13"]
+    assert events[-2:] == ["removed: it drains", "its drain is over"]
+
+
+def test_people_change_backends_and_a_restart_keeps_it(sluice):
+    configure(sluice)
+    sluice.start()
+    sluice.cli("backend", "drain", "fd77::11", "service", "dns", check=True)
+    sluice.cli("backend", "weight", "fd77::12", "service", "dns", "weight", "10", check=True)
+    sluice.cli("backend", "add", "fd77::20", "service", "dns", "weight", "30", check=True)
+    sluice.cli("backend", "delete", "fd77::13", "service", "dns", check=True)
+
+    def check(found):
+        assert found["fd77::11"]["state"] == "draining" and found["fd77::11"]["slots"] == 0
+        assert found["fd77::12"]["weight"] == 10
+        assert found["fd77::20"]["origin"] == "cli" and found["fd77::20"]["weight"] == 30
+        assert found["fd77::13"]["state"] == "removed"
+
+    check(backends(sluice))
+    sluice.reload()
+    check(backends(sluice))
+    before = service(sluice)
+    sluice.stop()
+    sluice.start()
+    check(backends(sluice))
+    after = service(sluice)
+    assert after["phases"] == before["phases"]
+    assert [(each["address"], each["number"], each["slots"]) for each in after["backends"]] == \
+        [(each["address"], each["number"], each["slots"]) for each in before["backends"]]
+    sluice.cli("backend", "undrain", "fd77::11", "service", "dns", check=True)
+    assert backends(sluice)["fd77::11"]["state"] == "up"
+
+
+def test_refused_changes_say_why_and_change_nothing(sluice):
+    configure(sluice)
+    sluice.start()
+    before = service(sluice)
+    for words, reason in (
+            (("drain", "fd77::99", "service", "dns"), "service 'dns' has no backend fd77::99"),
+            (("drain", "fd77::11", "service", "dsn"), "there is no service 'dsn'"),
+            (("add", "fd77::11", "service", "dns"), "has backend fd77::11 already"),
+            (("add", "10.0.0.1", "service", "dns"), "IPv6 packets to IPv6 backends only"),
+            (("add", "10.0.0", "service", "dns"), "'10.0.0' is not an IP address"),
+            (("weight", "fd77::11", "service", "dns"), "which weight?")):
+        done = sluice.cli("backend", *words)
+        assert done.returncode != 0 and reason in done.stderr, done.stderr
+    assert service(sluice) == before
+
+
+def test_without_a_daemon_services_stay_and_are_shown(sluice):
+    configure(sluice)
+    sluice.start()
+    before = service(sluice)
+    sluice.kill9()
+    assert service(sluice) == before
+    done = sluice.cli("backend", "drain", "fd77::11", "service", "dns")
+    assert done.returncode == 1 and "a change of backends is made in steps" in done.stderr
+    assert service(sluice) == before

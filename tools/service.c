@@ -1,0 +1,172 @@
+/* `sluice service`: what the kernel part balances over backends. */
+#include "tools/service.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "kern/service.h"
+#include "tools/client.h"
+#include "tools/output.h"
+#include "tools/pinned.h"
+
+#define DOCUMENT_BYTES_MAX (64u << 20)
+
+/* ---- the document ---- */
+
+static int read_pins(struct cli *cli, struct buf *out)
+{
+	_cleanup_(pinned_close)
+	struct pinned pins = PINNED_NONE;
+	struct service_set set = {.scan_due = false};
+	struct error err = {0};
+	struct json_writer json;
+	int error = pinned_open(cli, true, &pins), done;
+
+	if (error)
+		return error;
+	error = service_maps_open(pins.dataplane, true, &set.maps, &err);
+	if (error)
+		return p_err(cli, error, "%s", err.text);
+	json_init(&json, out, false);
+	json_open_object(&json, NULL);
+	error = service_set_write_json(&set, &json, clock_boot_ns());
+	json_close_object(&json);
+	done = json_finish(&json);
+	service_maps_close(&set.maps);
+	if (error || done)
+		return p_err(cli, error ? error : done, "cannot read what is pinned in %s",
+			     cli->bpffs_dir);
+	return 0;
+}
+
+static int load_pinned(struct cli *cli, json_t **ret_doc)
+{
+	_cleanup_(buf_done)
+	struct buf text;
+	int error;
+
+	buf_init(&text, DOCUMENT_BYTES_MAX);
+	error = read_pins(cli, &text);
+	if (error)
+		return error;
+	*ret_doc = json_loadb(text.data, text.len, 0, NULL);
+	if (!*ret_doc)
+		return p_out_of_memory(cli);
+	pinned_print_note(cli);
+	return 0;
+}
+
+int service_load(struct cli *cli, json_t **ret_doc)
+{
+	int error = client_try(cli, "GET", "/v1/services", NULL, ret_doc);
+	bool daemon = !error;
+
+	if (error == -ENOTCONN)
+		error = load_pinned(cli, ret_doc);
+	if (error)
+		return error;
+	if (json_object_set_new(*ret_doc, "daemon", json_boolean(daemon)))
+		return p_out_of_memory(cli);
+	return 0;
+}
+
+int service_flatten(struct cli *cli, json_t *doc)
+{
+	json_t *all = json_array(), *service, *backend;
+	size_t index, inner;
+
+	if (!all || json_object_set_new(doc, "backends", all))
+		return p_out_of_memory(cli);
+	json_array_foreach(json_object_get(doc, "services"), index, service)
+	{
+		json_array_foreach(json_object_get(service, "backends"), inner, backend)
+		{
+			json_t *name = json_object_get(service, "name");
+			json_t *row = json_copy(backend);
+
+			if (!json_is_object(row) ||
+			    (name && json_object_set(row, "service", name)) ||
+			    json_array_append(all, row)) {
+				json_decref(row);
+				return p_out_of_memory(cli);
+			}
+			json_decref(row);
+		}
+	}
+	return 0;
+}
+
+/* ---- show ---- */
+
+static int backends_cell(const json_t *row, struct buf *out)
+{
+	const json_t *backends = json_object_get(row, "backends");
+	size_t index, up = 0;
+	json_t *backend;
+
+	json_array_foreach((json_t *)backends, index, backend)
+	{
+		const char *state = document_string(backend, "state");
+
+		up += state && !strcmp(state, "up");
+	}
+	return buf_printf(out, "%zu of %zu up", up, json_array_size(backends));
+}
+
+/* Slots on their way from one backend to another. */
+static int change_cell(const json_t *row, struct buf *out)
+{
+	const json_t *phases = json_object_get(row, "phases");
+	json_int_t clean = json_integer_value(json_object_get(phases, "clean"));
+	json_int_t slots = json_integer_value(json_object_get(row, "slots"));
+
+	if (clean >= slots || !slots)
+		return buf_append(out, STR("none"));
+	return buf_printf(out, "%.1f%% of slots", (double)(slots - clean) * 100 / (double)slots);
+}
+
+static const struct output_column columns[] = {
+	{"SERVICE", "name", OUTPUT_TEXT, NULL},
+	{"ADDRESSES", "addresses", OUTPUT_TEXT, NULL},
+	{"FORWARD", "forward", OUTPUT_TEXT, NULL},
+	{"AFFINITY", "affinity", OUTPUT_TEXT, NULL},
+	{"BACKENDS", NULL, OUTPUT_CELL, backends_cell},
+	{"CHANGE", NULL, OUTPUT_CELL, change_cell},
+	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
+	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section section = {
+	.kind = OUTPUT_TABLE,
+	.path = "services",
+	.required = true,
+	.columns = columns,
+	.empty = "No services are configured.",
+};
+static const struct output_view view = {&section, 1};
+
+static int show(struct cli *cli, struct args *args)
+{
+	const char *name = NULL;
+	const struct arg_key keys[] = {{"name", "NAME", &name}, {NULL, NULL, NULL}};
+	_cleanup_json_ json_t *doc = NULL;
+	int error = args_read_keys(cli, args, keys);
+
+	if (!error)
+		error = service_load(cli, &doc);
+	if (!error)
+		error = client_keep_named(cli, doc, "services", "service", name);
+	return error ? error : output_print(cli, doc, &view);
+}
+
+static const char *const show_keys[] = {"name", NULL};
+
+const struct object object_service = {
+	.name = "service",
+	.help = "Usage: sluice [OPTIONS] service [show] [name NAME]\n"
+		"       sluice [OPTIONS] service help\n"
+		"\n" HELP_OPTIONS,
+	.commands = {{"show", show}, {"list", show}, {NULL, NULL}},
+	.show_keys = show_keys,
+};

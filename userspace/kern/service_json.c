@@ -1,0 +1,93 @@
+/* Services as the admin API and the CLI without a daemon show them. */
+#include <netinet/in.h>
+
+#include "base/util.h"
+#include "kern/service.h"
+
+struct walk {
+	const struct service_set *set;
+	struct json_writer *json;
+	uint64_t now_ns;
+};
+
+static int write_address(const char *text, void *arg)
+{
+	json_cstring(arg, NULL, text);
+	return 0;
+}
+
+static int write_backend(const struct service_backend_view *view, void *arg)
+{
+	const struct walk *walk = arg;
+	struct json_writer *json = walk->json;
+	const struct sl_backend_info *info = view->info;
+	struct ip_addr addr = service_ip(view->backend->addr_be, view->backend->family);
+	char text[ADDR_TEXT_MAX];
+
+	json_open_object(json, NULL);
+	json_cstring(json, "address",
+		     service_backend_format(&addr, view->backend->port, text, sizeof(text)));
+	json_cstring(json, "state", service_backend_state(info));
+	json_u64(json, "weight", info->weight);
+	json_cstring(json, "origin", info->state & SL_BACKEND_FROM_CLI ? "cli" : "config");
+	if ((info->state & SL_BACKEND_DRAINING) && info->drain_until_boot_ns > walk->now_ns)
+		json_u64(json, "drain_left_s",
+			 (info->drain_until_boot_ns - walk->now_ns + 999999999) / 1000000000);
+	else
+		json_nil(json, "drain_left_s");
+	json_u64(json, "slots", view->slots);
+	json_u64(json, "packets", view->packets);
+	json_u64(json, "bytes", view->bytes);
+	json_u64(json, "number", view->number);
+	json_close_object(json);
+	return 0;
+}
+
+static const char *protocol_name(uint8_t protocol)
+{
+	return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "any";
+}
+
+static int write_service(const struct service_view *view, void *arg)
+{
+	static const char *const phases[] = {"clean", "split", "record", "listed"};
+	const struct walk *walk = arg;
+	const struct service_set *set = walk->set;
+	struct json_writer *json = walk->json;
+	int r;
+
+	json_open_object(json, NULL);
+	json_cstring(json, "name", view->name);
+	json_open_array(json, "addresses");
+	r = service_set_walk_addresses(set, view->number, write_address, json);
+	json_close_array(json);
+	json_cstring(json, "protocol", protocol_name(view->info->protocol));
+	json_cstring(json, "forward", view->service->forward == SL_FORWARD_NAT ? "nat" : "ipip");
+	json_cstring(json, "affinity",
+		     view->service->affinity == SL_AFFINITY_SOURCE ? "source" : "five-tuple");
+	json_u64(json, "drain_ms", view->info->drain_ms);
+	json_u64(json, "slots", view->service->slot_count);
+	json_open_object(json, "phases");
+	for (size_t i = 0; i < ARRAY_SIZE(phases); i++)
+		json_u64(json, phases[i], view->phases[i]);
+	json_close_object(json);
+	json_u64(json, "packets", view->packets);
+	json_u64(json, "bytes", view->bytes);
+	json_open_array(json, "backends");
+	if (!r)
+		r = service_set_walk_backends(set, view->number, write_backend, arg);
+	json_close_array(json);
+	json_close_object(json);
+	return r;
+}
+
+int service_set_write_json(const struct service_set *set, struct json_writer *json, uint64_t now_ns)
+{
+	struct walk walk = {.set = set, .json = json, .now_ns = now_ns};
+	int r;
+
+	json_open_array(json, "services");
+	r = service_set_walk(set, write_service, &walk);
+	json_close_array(json);
+	return r;
+}
