@@ -81,8 +81,14 @@ __noinline int access_match6(enum access_list list, const struct packet *packet)
 /* Is the source of an IP packet on the list? */
 static __always_inline bool access_match(enum access_list list, const struct packet *packet)
 {
-	return packet->family == SL_FAMILY_V4 ? access_match4(list, packet->src_be[0])
-					      : access_match6(list, packet);
+	bool is_v6 = packet->family == SL_FAMILY_V6;
+	struct sl_access_used *used;
+	__u32 zero = 0;
+
+	used = bpf_map_lookup_elem(&sl_access_used, &zero);
+	if (!used || !*(volatile __u8 *)&used->tries[list][is_v6])
+		return false;
+	return is_v6 ? access_match6(list, packet) : access_match4(list, packet->src_be[0]);
 }
 
 #endif

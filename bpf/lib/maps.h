@@ -7,6 +7,7 @@
  *  sl_counters     enum sl_reason     sl_counter, per CPU     BPF         userspace  SL_REASON_MAX
  *  sl_allow4, 6    sl_lpm4_key, 6     sl_access_value         userspace   sl_main    SL_ALLOW_MAX
  *  sl_deny4, 6     sl_lpm4_key, 6     sl_access_value         userspace   sl_main    SL_DENY_MAX
+ *  sl_access_used  0                  sl_access_used          userspace   sl_main    1
  *  sl_steer_conf   0                  sl_steer_conf           userspace   BPF        1
  *  sl_steer_slots  0                  sl_steer_slots          userspace   sl_steer   1
  *  sl_steer_state  0                  sl_steer_state          BPF, user   BPF        1
@@ -89,6 +90,8 @@ MAP_SPARSE(sl_deny4, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm4_key, struct sl_access
 	   SL_DENY_MAX);
 MAP_SPARSE(sl_deny6, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm6_key, struct sl_access_value,
 	   SL_DENY_MAX);
+
+MAP_MMAP(sl_access_used, struct sl_access_used, 1);
 
 MAP_ARRAY(sl_steer_conf, BPF_MAP_TYPE_ARRAY, struct sl_steer_conf, 1);
 MAP_ARRAY(sl_steer_slots, BPF_MAP_TYPE_ARRAY, struct sl_steer_slots, 1);

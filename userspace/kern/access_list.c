@@ -26,6 +26,8 @@ struct trie {
 	size_t key_bytes;
 	size_t max_entries;
 	uint64_t *next_expiry_ns;
+	int used_fd;
+	enum access_list_kind kind;
 };
 
 static struct trie trie_of(struct dataplane *dataplane, enum access_list_kind kind, bool is_v6)
@@ -41,6 +43,8 @@ static struct trie trie_of(struct dataplane *dataplane, enum access_list_kind ki
 		.key_bytes = is_v6 ? sizeof(struct sl_lpm6_key) : sizeof(struct sl_lpm4_key),
 		.max_entries = kind == ACCESS_ALLOW ? SL_ALLOW_MAX : SL_DENY_MAX,
 		.next_expiry_ns = &dataplane->next_expiry_ns[kind][is_v6],
+		.used_fd = dataplane->maps[DATAPLANE_MAP_ACCESS_USED],
+		.kind = kind,
 	};
 }
 
@@ -132,6 +136,19 @@ static void note_expiry(const struct trie *trie, const struct sl_access_part *pa
 		*trie->next_expiry_ns = part->expires_boot_ns;
 }
 
+/* From here on the kernel looks into the trie. Who writes holds the owner lock. */
+static int mark_used(const struct trie *trie)
+{
+	struct sl_access_used used;
+	uint32_t zero = 0;
+	int ret = bpf_map_lookup_elem(trie->used_fd, &zero, &used);
+
+	if (ret || used.tries[trie->kind][trie->is_v6])
+		return ret;
+	used.tries[trie->kind][trie->is_v6] = 1;
+	return bpf_map_update_elem(trie->used_fd, &zero, &used, BPF_ANY);
+}
+
 /* Puts one part into the element of its prefix; the other part stays as it is. */
 static int put_part(const struct trie *trie, const struct ip_prefix *prefix, int index,
 		    const struct sl_access_part *part)
@@ -150,6 +167,9 @@ static int put_part(const struct trie *trie, const struct ip_prefix *prefix, int
 	note_expiry(trie, part);
 	if (ret == 0 && !memcmp(&value, &old, sizeof(value)))
 		return 0;
+	ret = mark_used(trie);
+	if (ret)
+		return ret;
 	return bpf_map_update_elem(trie->fd, &key, &value, BPF_ANY);
 }
 

@@ -37,6 +37,8 @@
 	    sizeof(struct sl_access_value), SL_DENY_MAX)                                           \
 	ROW(DENY6, "sl_deny6", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm6_key),                  \
 	    sizeof(struct sl_access_value), SL_DENY_MAX)                                           \
+	ROW(ACCESS_USED, "sl_access_used", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_access_used),   \
+	    1)                                                                                     \
 	ROW(STEER_CONF, "sl_steer_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_steer_conf), 1)   \
 	ROW(STEER_SLOTS, "sl_steer_slots", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_steer_slots),   \
 	    1)                                                                                     \
