@@ -70,6 +70,11 @@ class L4Topology(Topology):
         self.ip(role, "address", "add", f"{VIP6}/128", "dev", "lo", "nodad")
         self.ip(role, "route", "add", "default", "via", gate)
         self.ip(role, "-6", "route", "add", "default", "via", gate6)
+        # XDP asks nobody for a link address: it has to be known.
+        mac = self.ip(role, "-br", "link", "show", "eth0").stdout.split()[2]
+        for address in (backend(number), backend6(number)):
+            self.ip("sluice", "neigh", "replace", address, "lladdr", mac, "dev", link, "nud",
+                    "permanent")
 
     # -- decap
 

@@ -1,0 +1,201 @@
+"""L4 services whole: a client, the node, and backends with `sluice decap`; TCP and UDP."""
+import contextlib
+import random
+import signal
+import threading
+
+import pytest
+
+from lib.daemon import Sluice
+from lib.l4 import (DOWN, TCP_PORT, UDP_PORT, VIP, VIP6, L4Topology, Servers, TcpPeer, ask_udp,
+                    backend, backend6)
+from lib.wait import Thread, wait_until
+
+BACKENDS = 3
+
+SERVICES = """
+dataplane:
+  interfaces: [ {{ name: {down}, xdp: native }} ]
+  deny: [ {deny} ]
+services:
+  - {{ name: tcp, address: [ {addresses} ], ports: [ {tcp} ], protocol: tcp, forward: ipip,
+       slots: 65537, drain: 1h, backends: [ {backends} ] }}
+  - {{ name: udp, address: [ {addresses} ], ports: [ {udp} ], protocol: udp, forward: ipip,
+       slots: 65537, drain: 1h, backends: [ {backends} ] }}
+listeners: []
+routes: []
+"""
+# name -> the services' addresses, address of a backend, the backend's counter
+KINDS = {"4in4": (VIP, backend, "v4_in_v4"), "6in6": (VIP6, backend6, "v6_in_v6"),
+         "4in6": (VIP, backend6, "v4_in_v6")}
+
+
+@pytest.fixture(scope="module")
+def place(machine, workdir):
+    topology = L4Topology(BACKENDS)
+    try:
+        topology.create()
+        topology.servers = [Servers(topology, each) for each in range(BACKENDS)]
+        for each in range(BACKENDS):
+            topology.attach_decap(each)
+        yield topology
+        for each in range(BACKENDS):
+            topology.detach_decap(each)
+            topology.servers[each].close()
+    finally:
+        topology.destroy()
+
+
+@pytest.fixture
+def node(place, workdir):
+    """A daemon that L4 tests share no state with; what it is made of does not depend on engines."""
+    node = Sluice(place, workdir, "epoll")
+    try:
+        yield node
+        if node.process:
+            node.stop()
+    finally:
+        node.dispose()
+
+
+def configure(node, kind="4in4", numbers=range(BACKENDS), deny="", weight=100):
+    address, of, _ = KINDS[kind]
+    node.configure(SERVICES.format(
+        down=DOWN, deny=deny, addresses=f'"{address}"', tcp=TCP_PORT, udp=UDP_PORT,
+        backends=", ".join(f'{{ address: "{of(each)}", weight: {weight} }}' for each in numbers)))
+
+
+def service(node, name="tcp"):
+    return next(each for each in node.admin("/v1/services")["services"] if each["name"] == name)
+
+
+def backend_of(node, address, name="tcp"):
+    return next(each for each in service(node, name)["backends"] if each["address"] == address)
+
+
+@contextlib.contextmanager
+def peers(place, address, count):
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(TcpPeer(place, address)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tcp_and_udp_reach_all_backends_and_every_byte_comes_through(place, node, kind):
+    configure(node, kind)
+    node.start()
+    address = KINDS[kind][0]
+    data = random.Random(kind).randbytes(200000)
+    with peers(place, address, 40) as all_peers:
+        seen = [peer.say(data[:1000]) for peer in all_peers]
+        assert set(seen) == set(range(BACKENDS))
+        for peer, number in list(zip(all_peers, seen))[:6]:
+            assert peer.say(data) == number
+    assert {ask_udp(place, data[:length], address) for length in range(1, 1401, 35)} == \
+        set(range(BACKENDS))
+    # Packets of a connection are counted with its service and its backend.
+    counted = service(node)
+    assert counted["packets"] == sum(each["packets"] for each in counted["backends"]) > 1000
+
+
+def test_connections_outlive_the_drain_of_their_backend(place, node):
+    configure(node)
+    node.start()
+    with peers(place, VIP, 60) as old:
+        before = [peer.say(b"before") for peer in old]
+        assert set(before) == set(range(BACKENDS))
+        configure(node, numbers=range(1, BACKENDS))
+        node.reload()
+        assert sum(service(node)["phases"].values()) == 65537
+        assert [peer.say(b"after" * 1000) for peer in old] == before
+        with peers(place, VIP, 60) as new:
+            placed = [peer.say(b"new") for peer in new]
+            assert set(placed) == set(range(1, BACKENDS))
+            # And back again: nobody moves.
+            configure(node)
+            node.reload()
+            assert [peer.say(b"again") for peer in old] == before
+            assert [peer.say(b"again") for peer in new] == placed
+        with peers(place, VIP, 60) as newest:
+            assert 0 in {peer.say(b"newest") for peer in newest}
+
+
+def test_a_new_backend_and_other_weights_move_no_connection(place, node):
+    configure(node, numbers=[0, 1])
+    node.start()
+    with peers(place, VIP, 60) as old:
+        before = [peer.say(b"before") for peer in old]
+        configure(node)
+        node.reload()
+        assert [peer.say(b"after") for peer in old] == before
+        with peers(place, VIP, 60) as new:
+            assert 2 in {peer.say(b"new") for peer in new}
+        assert [peer.say(b"later") for peer in old] == before
+
+
+def test_kill_9_loses_no_packet_of_forwarded_connections_and_the_restart_adopts(place, node):
+    """Datagrams are not sent again: each that is lost is an answer that never comes."""
+    configure(node)
+    node.start()
+    ended = threading.Event()
+    asked = [0]
+
+    def ask():
+        choose = random.Random(1)
+        while not ended.is_set():
+            ask_udp(place, choose.randbytes(100), timeout_s=10.0)
+            asked[0] += 1
+
+    with peers(place, VIP, 30) as all_peers:
+        before = [peer.say(b"x" * 5000) for peer in all_peers]
+        askers = [Thread(ask) for _ in range(2)]
+        try:
+            wait_until(lambda: asked[0] > 50, "datagrams come through")
+            numbers = [each["number"] for each in service(node)["backends"]]
+            packets = service(node)["packets"]
+            node.kill9()
+            mark = asked[0]
+            assert [peer.say(b"y" * 5000) for peer in all_peers] == before
+            with peers(place, VIP, 10) as new:
+                placed = [peer.say(b"z") for peer in new]
+                wait_until(lambda: asked[0] > mark + 100, "datagrams come through without it")
+                node.start()
+                assert [peer.say(b"z") for peer in new] == placed
+            assert [peer.say(b"y" * 5000) for peer in all_peers] == before
+            mark = asked[0]
+            wait_until(lambda: asked[0] > mark + 100, "datagrams come through with the next one")
+        finally:
+            ended.set()
+            for each in askers:
+                each.finish()
+        adopted = service(node)
+        assert [each["number"] for each in adopted["backends"]] == numbers
+        assert adopted["packets"] > packets
+        assert adopted["phases"]["clean"] == 65537
+        attachment, = node.admin("/v1/status")["dataplane"]["interfaces"]
+        assert attachment["adopted"] is True
+
+
+def test_drain_goes_on_over_a_kill_and_a_restart(place, node):
+    configure(node)
+    node.start()
+    with peers(place, VIP, 60) as old:
+        before = [peer.say(b"before") for peer in old]
+        configure(node, numbers=[1, 2])
+        node.reload()
+        node.kill9()
+        assert [peer.say(b"dead") for peer in old] == before
+        node.start()
+        assert [peer.say(b"after") for peer in old] == before
+        with peers(place, VIP, 40) as new:
+            assert {peer.say(b"new") for peer in new} == {1, 2}
+
+
+def test_denied_clients_do_not_reach_the_service(place, node):
+    configure(node, deny="10.78.1.0/24")
+    node.start()
+    before = node.dropped("deny")
+    with pytest.raises(TimeoutError):
+        ask_udp(place, b"x", timeout_s=0.5)
+    assert node.dropped("deny") > before
+    node.cli("allow", "add", "10.78.1.2", check=True)
+    assert ask_udp(place, b"x") in range(BACKENDS)
