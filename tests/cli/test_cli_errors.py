@@ -322,7 +322,7 @@ USAGE = """
 |x
 |sta tus
 |STATUS
-|service
+|servicer
 |backend|drain|10.1.0.11
 |listener
 |cert
@@ -494,7 +494,7 @@ USAGE = """
 |version|x
 |version|show|x
 |help|x
-|help|service
+|help|listener
 |a\\xffb
 |deny|add|\\xff
 |deny|add|203.0.113.1|reason|\\xff\\xfe
@@ -549,7 +549,7 @@ def test_pretty_error_is_one_document_too(sluice):
     (["stat"], "object 'stat' is ambiguous: 'status' or 'stats'"),
     (["stats", "interval", "1"], "expected a duration of 100ms to 3600s, such as 500ms or 2s"),
     (["event", "last", "x"], "last 'x': expected a whole number of 0 to 1024"),
-    (["xylophone"], "unknown object 'xylophone'; expected 'status', 'deny', "),
+    (["xylophone"], "unknown object 'xylophone'; expected 'status', 'service', 'backend', 'deny', "),
     (["deny", "delte", "1.2.3.4"], "unknown command 'delte'; did you mean 'delete'?"),
     (["config", "relaod"], "unknown command 'relaod'; did you mean 'reload'?"),
     (["config", "xyz"], "expected 'show', 'list', 'reload', 'check' or 'help'"),

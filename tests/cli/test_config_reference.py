@@ -46,15 +46,26 @@ def test_first_example_is_a_whole_configuration(check):
     assert done.returncode == 0, done.stderr
 
 
+def sections():
+    return [each for each in examples() if not each.startswith("version:")]
+
+
+def test_each_whole_example_is_accepted(check):
+    whole = [each for each in examples() if each.startswith("version:")]
+    assert len(whole) == 2
+    for each in whole:
+        done = check(each)
+        assert done.returncode == 0, done.stderr
+
+
 def test_examples_of_the_sections_make_one_configuration(check):
-    sections = examples()[1:]
-    assert len(sections) == 7
-    done = check("version: 1\n" + "".join(sections))
+    assert len(sections()) == 7
+    done = check("version: 1\n" + "".join(sections()))
     assert done.returncode == 0, done.stderr
 
 
 def test_effective_configuration_prints_itself(check):
-    first = check("version: 1\n" + "".join(examples()[1:]))
+    first = check("version: 1\n" + "".join(sections()))
     second = check(first.stdout)
     assert second.returncode == 0, second.stderr
     assert second.stdout == first.stdout

@@ -94,10 +94,10 @@ routes: [ {{ name: all, proxy: {{ upstream: app }} }} ]
 
 
 def test_connections_that_cannot_be_accepted_are_an_event(sluice, topology):
-    sluice.descriptors = 100
+    sluice.descriptors = 160
     sluice.configure(CONFIG, workers=1)
     sluice.start()
-    wires = [Wire(topology.connect("client", SLUICE, 80)) for _ in range(100)]
+    wires = [Wire(topology.connect("client", SLUICE, 80)) for _ in range(160)]
     try:
         assert sluice.log.wait_for("accept: Too many open files")
     finally:

@@ -240,11 +240,11 @@ def test_without_descriptors_the_answer_is_503_and_later_200(sluice, topology):
     (sluice.directory / "one.txt").write_bytes(b"one\n")
     sluice.configure(f'listeners: [ {{ name: web, address: "{SLUICE}:{OWN_PORT}" }} ]\n'
                      "routes: [ { name: files, files: { root: . } } ]\n", workers=1)
-    sluice.descriptors = 100
+    sluice.descriptors = 160
     sluice.start()
     with Wire(topology.connect("client", SLUICE, OWN_PORT)) as wire:
         assert wire.ask("/one.txt").body == b"one\n"
-        idle = [topology.connect("client", SLUICE, OWN_PORT) for _ in range(100)]
+        idle = [topology.connect("client", SLUICE, OWN_PORT) for _ in range(160)]
         wait_until(lambda: wire.ask("/one.txt").status == 503, "there is no descriptor left")
         for sock in idle:
             sock.close()
