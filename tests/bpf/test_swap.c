@@ -3,7 +3,8 @@
  *
  * Live frames (BPF_F_TEST_XDP_LIVE_FRAMES) from one end of a veth pair, all from a denied source,
  * while another thread swaps the programs of the other end as `sluice prog reload` does. Without
- * the program a frame would pass, so the counter of denied frames must have seen each.
+ * the program a frame would pass, so the counter of denied frames must have seen each. Frames that
+ * a slow machine's queue has no room for never came there, and the sending device counts them.
  */
 #include "tests/bpf/bpf_env.h"
 #include "tests/bpf/frame.h"
@@ -71,6 +72,23 @@ static void send_frames(int sender_fd, const struct frame *frame, unsigned int i
 	assert_int_equal(bpf_prog_test_run_opts(sender_fd, &opts), 0);
 }
 
+/* Frames that the device dropped, since the queue of the other end was full. */
+static uint64_t dropped_by(const char *interface)
+{
+	FILE *file = fopen("/proc/self/net/dev", "re");
+	char line[512], name[32];
+	uint64_t dropped = 0, found;
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, " %31[^:]: %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %lu", name,
+			   &found) == 2 &&
+		    !strcmp(name, interface))
+			dropped = found;
+	(void)fclose(file);
+	return dropped;
+}
+
 static struct dataplane *dataplane;
 static uint64_t expected;
 
@@ -91,16 +109,10 @@ static void deny_source(void)
 	env_assert_ok(access_list_add(dataplane, ACCESS_DENY, &entry, &err), &err);
 }
 
-static int count_attachment(const struct dataplane_attachment *attachment, void *arg)
-{
-	*(bool *)arg = !strcmp(attachment->how, "bpf_link");
-	return 0;
-}
-
 static void test_every_frame_is_seen_while_programs_are_swapped(void **state)
 {
 	const char *text = getenv("SLUICE_LONG");
-	bool is_long = text && !strcmp(text, "1"), is_link = false;
+	bool is_long = text && !strcmp(text, "1");
 	unsigned int swaps_wanted = is_long ? 500 : 50;
 	uint64_t frames_wanted = is_long ? 4000000 : 200000, sent = 0;
 	struct dataplane_interface interface = {"kerna", XDP_MODE_NATIVE};
@@ -116,8 +128,8 @@ static void test_every_frame_is_seen_while_programs_are_swapped(void **state)
 	assert_int_equal(env_command("ip link set kerna up && ip link set kernb up"), 0);
 	env_assert_ok(dataplane_open(ENV_DIR, &dataplane, &err), &err);
 	deny_source();
+	dataplane->dispatcher_works = 0; /* a link of ours, also where libxdp could share it */
 	env_assert_ok(dataplane_set_interfaces(dataplane, &interface, 1, &err), &err);
-	assert_int_equal(dataplane_walk_attachments(dataplane, count_attachment, &is_link), 0);
 	sender_fd = load_sender();
 	assert_return_code(sender_fd, -sender_fd);
 	frame_eth(&frame);
@@ -136,16 +148,13 @@ static void test_every_frame_is_seen_while_programs_are_swapped(void **state)
 	atomic_store(&swapping.stop, true);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	env_assert_ok(swapping.ret, &swapping.err);
-	expected = sent;
+	expected = sent - dropped_by("kernb");
 	(void)env_wait(have_all_arrived, NULL);
 	env_read_counters(dataplane, &end);
-	print_message("%u swaps during %llu frames\n", atomic_load(&swapping.done),
-		      (unsigned long long)sent);
-	/* Where a dispatcher holds them, the old and the new program both run for a moment. */
-	if (is_link)
-		assert_int_equal(end.packets[SL_REASON_DENY], sent);
-	else
-		assert_true(end.packets[SL_REASON_DENY] >= sent);
+	print_message("%u swaps during %llu frames, %llu of them dropped by the device\n",
+		      atomic_load(&swapping.done), (unsigned long long)sent,
+		      (unsigned long long)(sent - expected));
+	assert_int_equal(end.packets[SL_REASON_DENY], expected);
 	(void)close(sender_fd);
 	dataplane_free(dataplane);
 	for (int i = 0; i < 2; i++)
