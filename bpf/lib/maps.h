@@ -23,7 +23,6 @@
  *  sl_slots        base + slot        SL_SLOT()               userspace   sl_main    SLOTS_MAX *
  *  sl_flows        line               sl_flow_line            BPF, user   BPF, user  LINES_MAX *
  *  sl_flow_conf    0                  sl_flow_conf            loader      userspace  1
- *  sl_flow_timer   0                  flow_timer              sl_sweep    sl_sweep   1
  *  sl_flow_counts  0                  sl_flow_counts, per CPU BPF         userspace  1
  *  sl_phases       service            sl_phase_times          userspace   userspace  SERVICES_MAX *
  *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
@@ -115,16 +114,8 @@ MAP_MMAP(sl_slots, __u32, SL_SLOTS_MAX);
 MAP_ARRAY(sl_svc_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_SERVICES_MAX);
 MAP_ARRAY(sl_be_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_BACKENDS_MAX);
 
-/* Only the sweeper knows what is in here: userspace cannot read timers. */
-struct flow_timer {
-	struct bpf_timer timer;
-	__u32 next_line;
-	__u32 found; /* entries that this round met */
-};
-
 MAP_MMAP(sl_flows, struct sl_flow_line, SL_FLOW_LINES_MAX);
 MAP_MMAP(sl_flow_conf, struct sl_flow_conf, 1);
-MAP_ARRAY(sl_flow_timer, BPF_MAP_TYPE_ARRAY, struct flow_timer, 1);
 MAP_ARRAY(sl_flow_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_flow_counts, 1);
 MAP_MMAP(sl_phases, struct sl_phase_times, SL_SERVICES_MAX);
 MAP_MMAP(sl_svc_info, struct sl_service_info, SL_SERVICES_MAX);

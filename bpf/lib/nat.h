@@ -163,20 +163,11 @@ static __always_inline __u32 nat_begin(const struct sl_nat_conf *conf, const str
  */
 static __always_inline int nat_place_at(__u32 addr_be, __u16 port, __u8 protocol)
 {
-	__u32 key_be[4] = {addr_be};
-	__u32 place = service_key_place(key_be, port, protocol, flow_conf.key_count);
+	__u32 key_be[4] = {addr_be}, place = 0;
 
-	for (int probe = 0; probe < SL_SERVICE_PROBES; probe++, place++) {
-		__u32 at = place & (flow_conf.key_count - 1);
-		struct sl_service_key *key = bpf_map_lookup_elem(&sl_svc_keys, &at);
-
-		if (!key || key->value == SL_SERVICE_KEY_EMPTY)
-			return -1;
-		if (key->value != SL_SERVICE_KEY_REMOVED && key->addr_be[0] == addr_be &&
-		    key->port == port && key->protocol == protocol && key->family == SL_FAMILY_V4)
-			return at & 0xffff;
-	}
-	return -1;
+	if (!service_key_find_at(SL_FAMILY_V4, key_be, port, protocol, &place))
+		return -1;
+	return place & 0xffff;
 }
 
 __noinline int nat_place(__u32 addr_be, __u32 port, __u32 protocol)

@@ -15,7 +15,6 @@
 #include "lib/maps.h"
 #include "lib/parse.h"
 
-#define TCP_FLAG_BYTE_FIN 0x01
 #define TCP_FLAG_BYTE_RST 0x04
 
 #define NAT_READ(place)	      (*(const volatile __typeof__(place) *)&(place))

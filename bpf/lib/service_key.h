@@ -7,9 +7,12 @@
 
 #include "lib/flow.h"
 
-/* The key, or NULL. port and protocol of 0: the key of the address itself. */
-static __always_inline struct sl_service_key *service_key_find(__u8 family, const __u32 *addr_be,
-							       __u16 port, __u8 protocol)
+/*
+ * The key and its place in sl_svc_keys, or NULL. port and protocol of 0: the key of the address
+ * itself.
+ */
+static __always_inline struct sl_service_key *
+service_key_find_at(__u8 family, const __u32 *addr_be, __u16 port, __u8 protocol, __u32 *ret_place)
 {
 	__u32 place = service_key_place(addr_be, port, protocol, flow_conf.key_count);
 
@@ -28,10 +31,20 @@ static __always_inline struct sl_service_key *service_key_find(__u8 family, cons
 			continue;
 		if (family == SL_FAMILY_V4 ||
 		    (key->addr_be[1] == addr_be[1] && key->addr_be[2] == addr_be[2] &&
-		     key->addr_be[3] == addr_be[3]))
+		     key->addr_be[3] == addr_be[3])) {
+			*ret_place = at;
 			return key;
+		}
 	}
 	return NULL;
+}
+
+static __always_inline struct sl_service_key *service_key_find(__u8 family, const __u32 *addr_be,
+							       __u16 port, __u8 protocol)
+{
+	__u32 place;
+
+	return service_key_find_at(family, addr_be, port, protocol, &place);
 }
 
 static __always_inline struct sl_service_key *service_address_find(__u8 family,

@@ -7,11 +7,10 @@
  *
  *  map            written by                            how
  *  sl_slots       userspace (owner of the lock)         one 32-bit store a slot
- *  sl_flows       sl_main and the sweeper; userspace    compare-and-swap of one 64-bit entry
+ *  sl_flows       sl_main; userspace                    compare-and-swap of one 64-bit entry
  *                 may clear entries
  *  sl_flow_conf   loader, once, when the map is made    before any program can see it
  *  sl_phases      userspace                             not read by BPF: schedule of the changes
- *  sl_flow_timer  sweeper                               its timer and place
  *
  * Phases (who moves a slot on, and when): see enum sl_phase. R: the longest idle gap that must
  * survive, W: the length of a change. While `refused` of sl_flow_counts grows, the flips wait.
@@ -78,7 +77,7 @@ struct sl_flow_clock {
 	__u32 coarse_shift;   /* jiffies >> coarse_shift: coarse units */
 	__u32 probation_fine; /* older PROBATION may be replaced: 3 s */
 	__u32 idle_coarse;    /* longer idle may be replaced: 300 s */
-	__u32 closing_coarse; /* the sweeper removes CLOSING after: 32 s */
+	__u32 closing_coarse; /* CLOSING is stale after: 32 s */
 	__u32 hz;
 };
 _Static_assert(sizeof(struct sl_flow_clock) == 24, "struct sl_flow_clock");
@@ -108,8 +107,8 @@ struct sl_flow_counts {
 	__u64 recorded; /* old flows listed */
 	__u64 refused;	/* neither, for lack of room */
 	__u64 dead;	/* entries that named a dead backend */
-	__u64 swept;	/* removed by the sweeper */
-	__u64 raced;	/* another CPU changed the entry first */
+	__u64 reserved;
+	__u64 raced; /* another CPU changed the entry first */
 };
 _Static_assert(sizeof(struct sl_flow_counts) == 64, "struct sl_flow_counts");
 

@@ -6,7 +6,7 @@
  *  - flow_hash4/6: one keyed hash for slot, line, tag and outer source;
  *  - flow_pick: slot phase x listed or not x SYN -> backend, and what is written to the lines;
  *  - flow_victim: which entry makes room;
- *  - flow_is_stale: what the sweeper removes.
+ *  - flow_is_stale: what may be removed while nobody needs the room.
  * Entries change by compare-and-swap only, and only when something is different.
  */
 #ifndef SLUICE_ABI_FLOW_RULES_H
@@ -141,7 +141,8 @@ FLOW_RULE int flow_is_idle(__u64 entry, const struct sl_flow_clock *clock, struc
 	return flow_age(entry, now) > limit;
 }
 
-/* Would the sweeper remove it? CLOSING is kept for a while, since FINs are retransmitted. */
+/* May it be removed though there is room? CLOSING is kept for a while, since FINs are
+ * retransmitted. */
 FLOW_RULE int flow_is_stale(__u64 entry, const struct sl_flow_clock *clock, struct flow_now now)
 {
 	if (!entry)

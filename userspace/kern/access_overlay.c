@@ -1,23 +1,14 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <limits.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "kern/access_list.h"
+#include "kern/overlay_file.h"
 
-#define OVERLAY_VERSION	  1
-#define OVERLAY_BYTES_MAX (256U << 20)
+#define OVERLAY_VERSION 1
+#define FILE_NAME	"overlay.json"
 
 static const char *const list_keys[] = {[ACCESS_ALLOW] = "allow", [ACCESS_DENY] = "deny"};
-
-static void json_decrefpp(json_t **json)
-{
-	json_decref(*json);
-}
 
 static int add_entry(const struct access_entry *entry, void *arg)
 {
@@ -39,27 +30,6 @@ static int add_entry(const struct access_entry *entry, void *arg)
 	return json_array_append(arg, object) ? -ENOMEM : 0;
 }
 
-/* Whole or not at all: after a crash the file is the old or the new one. */
-static int write_file(const char *dir, const json_t *root)
-{
-	_cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
-	int ret = 0;
-
-	if (dir_fd < 0)
-		return -errno;
-	fd = openat(dir_fd, "overlay.json.new",
-		    O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
-	if (fd < 0)
-		return -errno;
-	if (json_dumpfd(root, fd, JSON_INDENT(2)) || write(fd, "\n", 1) != 1 || fsync(fd))
-		ret = errno ? -errno : -EIO;
-	else if (renameat(dir_fd, "overlay.json.new", dir_fd, "overlay.json") || fsync(dir_fd))
-		ret = -errno;
-	if (ret)
-		(void)unlinkat(dir_fd, "overlay.json.new", 0);
-	return ret;
-}
-
 int access_overlay_save(struct dataplane *dataplane, const char *state_dir, struct error *err)
 {
 	_cleanup_(json_decrefpp)
@@ -74,11 +44,9 @@ int access_overlay_save(struct dataplane *dataplane, const char *state_dir, stru
 		else
 			ret = access_list_walk(dataplane, kind, add_entry, list);
 	}
-	if (ret == 0)
-		ret = write_file(state_dir, root);
 	if (ret)
-		return error_set_errno(err, ret, "cannot write '%s/overlay.json'", state_dir);
-	return 0;
+		return error_set_errno(err, ret, "cannot write '%s/" FILE_NAME "'", state_dir);
+	return overlay_file_write(state_dir, FILE_NAME, root, err);
 }
 
 /* The file is input: each value is looked at before it is believed. */
@@ -148,27 +116,12 @@ int access_overlay_load(struct dataplane *dataplane, const char *state_dir, stru
 {
 	_cleanup_(json_decrefpp)
 	json_t *root = NULL;
-	_cleanup_close_ int fd = -1;
-	struct stat status;
-	json_error_t why;
-	char path[PATH_MAX];
-	int len = snprintf(path, sizeof(path), "%s/overlay.json", state_dir), ret;
+	int ret = overlay_file_read(state_dir, FILE_NAME, &root, err);
 
-	if (len < 0 || (size_t)len >= sizeof(path))
-		return error_set(err, -ENAMETOOLONG, "'%s' is too long", state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0 || fstat(fd, &status))
-		return error_set_errno(err, -errno, "cannot read '%s'", path);
-	if (!S_ISREG(status.st_mode) || status.st_size > OVERLAY_BYTES_MAX)
-		return error_set(err, -EFBIG, "'%s' is no overlay", path);
-	root = json_loadfd(fd, JSON_REJECT_DUPLICATES, &why);
-	if (!root)
-		return error_set(err, -EINVAL, "%s:%d:%d: %s", path, why.line, why.column,
-				 why.text);
+	if (ret || !root)
+		return ret;
 	ret = replay(dataplane, root, err);
 	if (ret)
-		error_prefix(err, "%s", path);
+		error_prefix(err, "%s/" FILE_NAME, state_dir);
 	return ret;
 }

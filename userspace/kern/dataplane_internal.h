@@ -65,7 +65,6 @@
 	ROW(BE_COUNTS, "sl_be_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter), 0) \
 	ROW(FLOWS, "sl_flows", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_line), 0)              \
 	ROW(FLOW_CONF, "sl_flow_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_conf), 1)      \
-	ROW(FLOW_TIMER, "sl_flow_timer", BPF_MAP_TYPE_ARRAY, 4, 24, 1)                             \
 	ROW(FLOW_COUNTS, "sl_flow_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                           \
 	    sizeof(struct sl_flow_counts), 1)                                                      \
 	ROW(PHASES, "sl_phases", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_phase_times), 0)          \

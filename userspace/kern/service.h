@@ -141,9 +141,6 @@ void service_set_tick(struct service_set *set, uint64_t now_ns);
 /* A backend's probes began to fail, or succeed again. -ENOENT. */
 int service_set_health(struct service_set *set, const char *service, const struct ip_addr *addr,
 		       uint16_t port, bool up, uint64_t now_ns);
-/* Would the change need phases? Then only a daemon may make it. */
-bool service_set_needs_phases(const struct service_set *set, const struct service_conf *confs,
-			      unsigned int count);
 
 /* ---- looking ---- */
 

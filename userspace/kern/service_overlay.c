@@ -1,24 +1,14 @@
 #include "kern/service_overlay.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "kern/overlay_file.h"
 
-#define OVERLAY_VERSION	  1
-#define OVERLAY_BYTES_MAX (64 << 20)
-#define FILE_NAME	  "services.json"
-
-static void json_decrefpp(json_t **json)
-{
-	json_decref(*json);
-}
+#define OVERLAY_VERSION 1
+#define FILE_NAME	"services.json"
 
 void service_overlay_done(struct service_overlay *overlay)
 {
@@ -211,27 +201,6 @@ static json_t *write_note(const struct service_note *note)
 	return object;
 }
 
-/* Whole or not at all: after a crash the file is the old or the new one. */
-static int write_file(const char *dir, const json_t *root)
-{
-	_cleanup_close_ int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
-	int r = 0;
-
-	if (dir_fd < 0)
-		return -errno;
-	fd = openat(dir_fd, FILE_NAME ".new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW,
-		    0640);
-	if (fd < 0)
-		return -errno;
-	if (json_dumpfd(root, fd, JSON_INDENT(2)) || write(fd, "\n", 1) != 1 || fsync(fd))
-		r = errno ? -errno : -EIO;
-	else if (renameat(dir_fd, FILE_NAME ".new", dir_fd, FILE_NAME) || fsync(dir_fd))
-		r = -errno;
-	if (r)
-		(void)unlinkat(dir_fd, FILE_NAME ".new", 0);
-	return r;
-}
-
 int service_overlay_save(const struct service_overlay *overlay, const char *state_dir,
 			 struct error *err)
 {
@@ -242,9 +211,9 @@ int service_overlay_save(const struct service_overlay *overlay, const char *stat
 
 	for (unsigned int i = 0; i < overlay->count && !r; i++)
 		r = json_array_append_new(list, write_note(&overlay->notes[i])) ? -ENOMEM : 0;
-	if (!r)
-		r = write_file(state_dir, root);
-	return r ? error_set_errno(err, r, "cannot write '%s/" FILE_NAME "'", state_dir) : 0;
+	if (r)
+		return error_set_errno(err, r, "cannot write '%s/" FILE_NAME "'", state_dir);
+	return overlay_file_write(state_dir, FILE_NAME, root, err);
 }
 
 static int read_note(struct service_overlay *overlay, json_t *object, struct error *err)
@@ -300,28 +269,13 @@ int service_overlay_load(struct service_overlay *overlay, const char *state_dir,
 {
 	_cleanup_(json_decrefpp)
 	json_t *root = NULL;
-	_cleanup_close_ int fd = -1;
-	struct stat status;
-	json_error_t why;
-	char path[PATH_MAX];
-	int len = snprintf(path, sizeof(path), "%s/" FILE_NAME, state_dir), r;
+	int r = overlay_file_read(state_dir, FILE_NAME, &root, err);
 
-	if (len < 0 || (size_t)len >= sizeof(path))
-		return error_set(err, -ENAMETOOLONG, "'%s' is too long", state_dir);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0 || fstat(fd, &status))
-		return error_set_errno(err, -errno, "cannot read '%s'", path);
-	if (!S_ISREG(status.st_mode) || status.st_size > OVERLAY_BYTES_MAX)
-		return error_set(err, -EFBIG, "'%s' is no overlay", path);
-	root = json_loadfd(fd, JSON_REJECT_DUPLICATES, &why);
-	if (!root)
-		return error_set(err, -EINVAL, "%s:%d:%d: %s", path, why.line, why.column,
-				 why.text);
+	if (r || !root)
+		return r;
 	r = read_notes(overlay, root, err);
 	if (r) {
-		error_prefix(err, "%s", path);
+		error_prefix(err, "%s/" FILE_NAME, state_dir);
 		service_overlay_done(overlay);
 	}
 	return r;

@@ -243,37 +243,6 @@ static int plan(const struct service_set *set, const struct service_conf *confs,
 	return r;
 }
 
-bool service_set_needs_phases(const struct service_set *set, const struct service_conf *confs,
-			      unsigned int count)
-{
-	for (unsigned int i = 0; i < count; i++) {
-		uint32_t number = find_service(set, confs[i].name);
-		const struct sl_service *service;
-
-		if (number == NO_SERVICE)
-			continue;
-		service = &set->maps.services[number];
-		for (uint32_t j = 1; j < service->backend_count; j++) {
-			uint32_t place = service->backend_base + j;
-			const struct sl_backend_info *info = &set->maps.backend_info[place];
-			const struct service_backend *want =
-				conf_backend(&confs[i], &set->maps.backends[place]);
-
-			if (!(info->state & SL_BACKEND_USED) ||
-			    (!want && (info->state & SL_BACKEND_REMOVED)))
-				continue;
-			if (!want || want->weight != info->weight ||
-			    want->drained != !!(info->state & SL_BACKEND_DRAINING))
-				return true;
-		}
-		for (unsigned int j = 0; j < confs[i].backend_count; j++)
-			if (!find_backend(set, number, &confs[i].backends[j].addr,
-					  confs[i].backends[j].port))
-				return true;
-	}
-	return false;
-}
-
 /* ---- pools ---- */
 
 static void zero_counter(int fd, uint32_t index)
