@@ -23,6 +23,7 @@ struct access_entry {
 	char reason[ACCESS_REASON_MAX]; /* "" when none was given */
 	uint64_t expires_wall_ms;	/* 0: never */
 	enum access_origin origin;
+	uint64_t packets, bytes; /* told by find and walk: what it matched; not read by add */
 };
 
 /* Replaces an entry for the same prefix. -ENOSPC: the list is full. */
