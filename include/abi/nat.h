@@ -10,7 +10,8 @@
  *
  * An entry is claimed by compare-and-swap of its value to BUSY, then the key is written, then the
  * value. Who reads takes the key, the value, and the key again. Expiry is lazy: an entry past its
- * idle time is free to the next flow that hashes there. Userspace only reads entries.
+ * idle time is free to the next flow that hashes there. Userspace reads entries, and frees those of
+ * a backend that is gone before its number may be another's, by compare-and-swap of the value.
  */
 #ifndef SLUICE_ABI_NAT_H
 #define SLUICE_ABI_NAT_H

@@ -1,12 +1,11 @@
 #include "kern/nat_pool.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 #include <sys/mman.h>
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "kern/dataplane_internal.h"
+#include "kern/nat_table.h"
 
 /* Where a line is full, what looks dead makes room after this. */
 #define PRESSED_HALF_OPEN_S 3
@@ -266,15 +265,7 @@ void nat_pool_forget(struct sl_nat_conf *conf, uint64_t now_boot_ns)
 /* A table that is not the one of flows of another address. */
 static int make_table(uint32_t index, void *arg)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_MMAPABLE);
-	const struct dataplane *dataplane = arg;
-	_cleanup_close_ int fd =
-		bpf_map_create(BPF_MAP_TYPE_ARRAY, "sl_nat_lines", sizeof(uint32_t),
-			       sizeof(struct sl_nat_line), SL_NAT_LINES, &opts);
-
-	if (fd < 0)
-		return fd;
-	return bpf_map_update_elem(dataplane->maps[DATAPLANE_MAP_NAT_TABLES], &index, &fd, BPF_ANY);
+	return nat_table_make(arg, index);
 }
 
 static struct sl_nat_conf *open_conf(struct dataplane *dataplane)

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "abi/flow.h"
+#include "abi/nat.h"
 #include "abi/service_info.h"
 #include "base/addr.h"
 #include "base/error.h"
@@ -100,6 +101,10 @@ struct service_maps {
 	struct sl_backend_info *backend_info;
 	uint32_t key_count, range_count, service_count, backend_count, slot_count, line_count;
 	int service_counts_fd, backend_counts_fd, flow_counts_fd;
+	/* Tables of mode nat, open while somebody looks through them; NULL: there are none. */
+	int (*nat_open)(void *arg, uint32_t index, struct sl_nat_line **ret_lines); /* -ENOENT */
+	void (*nat_close)(struct sl_nat_line *lines);
+	void *nat_arg;
 };
 
 int service_maps_open(struct dataplane *dataplane, bool read_only, struct service_maps *ret_maps,
@@ -119,12 +124,16 @@ enum service_event {
 
 struct service_set {
 	struct service_maps maps;
-	uint64_t refused;    /* inserts refused up to the last tick */
-	uint64_t scanned_ns; /* when the last scan began */
-	uint64_t removed_ns; /* when keys were removed last */
-	uint32_t range_next; /* where the search for a free list of ranges begins */
-	bool scan_due;	     /* something waits for one */
-	bool postponed;	     /* flips wait, since inserts were refused */
+	uint64_t refused;      /* inserts refused up to the last tick */
+	uint64_t scanned_ns;   /* when the last scan began */
+	uint64_t removed_ns;   /* when keys were removed last */
+	uint32_t range_next;   /* where the search for a free list of ranges begins */
+	bool scan_due;	       /* something waits for one */
+	bool nat_due;	       /* something waits for a pass over the tables of mode nat */
+	uint32_t nat_next;     /* table with which the pass goes on */
+	uint64_t nat_begun_ns; /* the pass under way; 0: none */
+	uint64_t nat_swept_ns; /* when the last whole pass began; 0: none was whole */
+	bool postponed;	       /* flips wait, since inserts were refused */
 	void (*on_event)(enum service_event event, const char *service, const char *backend,
 			 void *arg);
 	void *arg;

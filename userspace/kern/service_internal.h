@@ -4,6 +4,7 @@
  *   service_keys    addresses and ports ──► number of a service
  *   service_slots   tables, phases, scans of the flow table
  *   service_set     services and their pools; calls the other two
+ *   service_nat     passes over the tables of mode nat
  *   service_view    reading it all back
  */
 #ifndef SLUICE_KERN_SERVICE_INTERNAL_H
@@ -39,6 +40,14 @@ void service_slots_scan(struct service_set *set, uint64_t now_ns);
 void service_flows_clear(struct service_set *set, uint32_t first, uint32_t count);
 /* Is any of its slots not in phase CLEAN? */
 bool service_slots_in_change(const struct service_set *set, uint32_t number);
+
+/*
+ * Is there no entry of mode nat that names backends of this service which were given up at
+ * `since_ns`, a time of this boot? If that is not known yet, the next pass will tell.
+ */
+bool service_nat_is_clear(struct service_set *set, uint32_t number, uint64_t since_ns);
+/* A slice of the pass that is due: frees entries whose backend is gone. */
+void service_nat_tick(struct service_set *set, uint64_t now_ns);
 
 /*
  * Makes the keys those of the services: `numbers` beside `confs`. Adds, points over and removes, in

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "kern/dataplane_internal.h"
+#include "kern/nat_table.h"
 #include "kern/service_internal.h"
 
 struct piece {
@@ -83,6 +84,13 @@ static int map_piece(const struct dataplane *dataplane, const struct piece *piec
 	return 0;
 }
 
+static int nat_open(void *arg, uint32_t index, struct sl_nat_line **ret_lines)
+{
+	const struct dataplane *dataplane = arg;
+
+	return nat_table_open(dataplane, index, dataplane->read_only, ret_lines);
+}
+
 int service_maps_open(struct dataplane *dataplane, bool read_only, struct service_maps *ret_maps,
 		      struct error *err)
 {
@@ -101,6 +109,9 @@ int service_maps_open(struct dataplane *dataplane, bool read_only, struct servic
 	maps.service_counts_fd = dataplane->maps[DATAPLANE_MAP_SVC_COUNTS];
 	maps.backend_counts_fd = dataplane->maps[DATAPLANE_MAP_BE_COUNTS];
 	maps.flow_counts_fd = dataplane->maps[DATAPLANE_MAP_FLOW_COUNTS];
+	maps.nat_open = nat_open;
+	maps.nat_close = nat_table_close;
+	maps.nat_arg = dataplane;
 	*ret_maps = maps;
 	return 0;
 }

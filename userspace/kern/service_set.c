@@ -520,7 +520,8 @@ static void tick_leaving(struct service_set *set, uint32_t number, uint64_t now_
 	struct service_maps *maps = &set->maps;
 	struct sl_service *service = &maps->services[number];
 
-	if (now_ns < maps->service_info[number].until_boot_ns)
+	if (now_ns < maps->service_info[number].until_boot_ns ||
+	    !service_nat_is_clear(set, number, maps->service_info[number].until_boot_ns))
 		return;
 	/* Nobody adds to the flow table for it any more. */
 	service_flows_clear(set, service->backend_base, service->backend_count);
@@ -552,6 +553,7 @@ void service_set_tick(struct service_set *set, uint64_t now_ns)
 			break;
 		}
 	}
+	service_nat_tick(set, now_ns);
 	if (set->scan_due && now_ns >= set->scanned_ns + SCAN_EVERY_NS)
 		service_slots_scan(set, now_ns);
 }

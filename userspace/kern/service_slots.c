@@ -292,7 +292,8 @@ static void free_backends(struct scan *scan, uint32_t number)
 		if (!(info->state & SL_BACKEND_REMOVED))
 			continue;
 		if (!(info->state & SL_BACKEND_OVER) || scan->named[place] ||
-		    info->named_boot_ns >= scan->begun_ns) {
+		    info->named_boot_ns >= scan->begun_ns ||
+		    !service_nat_is_clear(set, number, info->named_boot_ns)) {
 			set->scan_due = true;
 			continue;
 		}

@@ -17,6 +17,7 @@
 #define LINES	   64
 #define POOL_MAX   256
 #define EVENTS_MAX 64
+#define NAT_TABLE  5
 
 struct fixture {
 	struct service_set set;
@@ -26,6 +27,7 @@ struct fixture {
 	struct service_backend pool[POOL_MAX];
 	enum service_event events[EVENTS_MAX];
 	unsigned int event_count;
+	struct sl_nat_line *nat_lines; /* of index NAT_TABLE */
 };
 
 static void note_event(enum service_event event, const char *service, const char *backend,
@@ -94,10 +96,38 @@ static void fixture_init(struct fixture *fixture, unsigned int backends, uint8_t
 	};
 }
 
+static int open_nat_table(void *arg, uint32_t index, struct sl_nat_line **ret_lines)
+{
+	struct fixture *fixture = arg;
+
+	if (index != NAT_TABLE)
+		return -ENOENT;
+	*ret_lines = fixture->nat_lines;
+	return fixture->nat_lines ? 0 : -EACCES;
+}
+
+static void close_nat_table(struct sl_nat_line *lines)
+{
+	assert_non_null(lines);
+}
+
+static void fixture_use_nat(struct fixture *fixture)
+{
+	struct service_maps *maps = &fixture->set.maps;
+
+	fixture->nat_lines = calloc(SL_NAT_LINES, sizeof(*fixture->nat_lines));
+	assert_non_null(fixture->nat_lines);
+	maps->nat_open = open_nat_table;
+	maps->nat_close = close_nat_table;
+	maps->nat_arg = fixture;
+	fixture->conf.forward = SL_FORWARD_NAT;
+}
+
 static void fixture_done(struct fixture *fixture)
 {
 	struct service_maps *maps = &fixture->set.maps;
 
+	free(fixture->nat_lines);
 	free(maps->keys);
 	free(maps->ranges);
 	free(maps->state);
@@ -448,6 +478,73 @@ static void test_number_is_used_again_only_when_nothing_names_it(void **state)
 	fixture_done(&fixture);
 }
 
+static __u64 *nat_value(struct fixture *fixture, uint32_t port, uint32_t backend)
+{
+	__u64 *value = &fixture->nat_lines[port / SL_NAT_WAYS].entries[port % SL_NAT_WAYS].value;
+
+	*value = SL_NAT_VALUE(fixture->set.maps.services[0].backend_base + backend, 80, 7,
+			      SL_NAT_ESTABLISHED, 0);
+	return value;
+}
+
+static void test_number_is_used_again_only_when_no_nat_entry_names_it(void **state)
+{
+	struct fixture fixture;
+	struct sl_nat_line *lines;
+	struct sl_backend_info *info;
+	__u64 *stays, *goes;
+
+	fixture_init(&fixture, 3, IPPROTO_TCP);
+	fixture_use_nat(&fixture);
+	fixture.conf.drain_ms = 30000;
+	apply(&fixture, START);
+	info = &fixture.set.maps.backend_info[fixture.set.maps.services[0].backend_base + 3];
+	stays = nat_value(&fixture, 1024, 1);
+	goes = nat_value(&fixture, 65535, 3);
+	fixture.conf.backend_count = 2;
+	apply(&fixture, START);
+	for (unsigned int second = 1; second < 30; second++)
+		service_set_tick(&fixture.set, START + second * SECOND);
+	assert_int_not_equal(*goes, 0); /* its flows go on while it drains */
+	/* A table that cannot be read may hold anything. */
+	lines = fixture.nat_lines;
+	fixture.nat_lines = NULL;
+	for (unsigned int second = 30; second < 60; second++)
+		service_set_tick(&fixture.set, START + second * SECOND);
+	assert_int_equal(info->state & (SL_BACKEND_USED | SL_BACKEND_OVER),
+			 SL_BACKEND_USED | SL_BACKEND_OVER);
+	fixture.nat_lines = lines;
+	for (unsigned int second = 60; second < 120 && info->state; second++)
+		service_set_tick(&fixture.set, START + second * SECOND);
+	assert_int_equal(info->state, 0);
+	assert_int_equal(*goes, 0);
+	assert_int_not_equal(*stays, 0);
+	fixture_done(&fixture);
+}
+
+static void test_places_of_a_nat_service_are_free_when_no_entry_names_them(void **state)
+{
+	struct fixture fixture;
+	struct sl_service_info *info;
+	__u64 *value;
+
+	fixture_init(&fixture, 3, IPPROTO_TCP);
+	fixture_use_nat(&fixture);
+	apply(&fixture, START);
+	value = nat_value(&fixture, 4096, 2);
+	info = &fixture.set.maps.service_info[0];
+	assert_int_equal(apply_all(&fixture, NULL, 0, START + SECOND), 0);
+	assert_int_equal(info->use, SL_SERVICE_LEAVING);
+	service_set_tick(&fixture.set, START + SECOND); /* the grace time */
+	assert_int_not_equal(*value, 0);
+	service_set_tick(&fixture.set, START + 2 * SECOND);
+	assert_int_equal(info->use, SL_SERVICE_LEAVING);
+	assert_int_equal(*value, 0);
+	service_set_tick(&fixture.set, START + 3 * SECOND);
+	assert_int_equal(info->use, SL_SERVICE_FREE);
+	fixture_done(&fixture);
+}
+
 static void test_backend_that_comes_back_keeps_its_number(void **state)
 {
 	struct fixture fixture;
@@ -598,6 +695,8 @@ int main(void)
 		cmocka_unit_test(
 			test_service_without_a_backend_that_takes_new_connections_has_none),
 		cmocka_unit_test(test_number_is_used_again_only_when_nothing_names_it),
+		cmocka_unit_test(test_number_is_used_again_only_when_no_nat_entry_names_it),
+		cmocka_unit_test(test_places_of_a_nat_service_are_free_when_no_entry_names_them),
 		cmocka_unit_test(test_backend_that_comes_back_keeps_its_number),
 		cmocka_unit_test(test_restart_writes_nothing_anew_and_goes_on_with_the_change),
 		cmocka_unit_test(test_addresses_and_ports_lead_to_their_service_and_go_with_it),
