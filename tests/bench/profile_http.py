@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-from bench_http import CASES
+from bench_http import CASES, placement
 from benchlib import machine, programs
 from benchlib.rounds import take_sample
 
@@ -34,6 +34,7 @@ def read_options():
     parser.add_argument("--proxy", default="Sluice", help="a class of benchlib/programs.py")
     parser.add_argument("--build", help="another build directory of sluice")
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--workers", type=int, default=1, help="placed as bench_http.py does")
     parser.add_argument("--lines", type=int, default=40)
     parser.add_argument("--nice", type=int, default=-10)
     return parser.parse_args()
@@ -42,20 +43,22 @@ def read_options():
 class Profile:
     def __init__(self, place, options):
         self.options, self.directory = options, place.directory
-        self.backend = programs.Backend(place, 81, {1}).start()
+        cpus, self.others = placement(options.workers)
+        self.backend = programs.Backend(place, 81, self.others).start()
         kind = getattr(programs, options.proxy)
         if options.build:
             kind.build = options.build
-        self.proxy = kind(place, 100, self.backend, 1, {0}).start()
+        self.proxy = kind(place, 100, self.backend, options.workers, cpus).start()
         self.load = CASES[options.case][0]
-        self.load.run(self.proxy.port, 0.2, {1})
+        self.load.run(self.proxy.port, 0.2, self.others)
         self.pids = [self.proxy.pid, *machine.children(self.proxy.pid)]
 
     def run_beside(self, *argv):
         """A run of the load while the command watches the proxy: the sample."""
         with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as watcher:
             time.sleep(ATTACH_S)
-            sample = take_sample(self.proxy, self.backend, self.load, self.options.seconds, {1})
+            sample = take_sample(self.proxy, self.backend, self.load, self.options.seconds,
+                                 self.others)
             watcher.send_signal(signal.SIGINT)
         return sample
 
@@ -95,7 +98,8 @@ class Profile:
 
     def samples(self):
         for _ in range(5):
-            self.show(take_sample(self.proxy, self.backend, self.load, self.options.seconds, {1}))
+            self.show(take_sample(self.proxy, self.backend, self.load, self.options.seconds,
+                                  self.others))
 
     @staticmethod
     def show(sample):

@@ -180,6 +180,8 @@ static void flush(struct exchange *exchange)
 
 	if (conn->state != DOWNSTREAM_EXCHANGE || send_queue_is_empty(&conn->queue))
 		return;
+	/* What comes next is another request, and none is here yet. */
+	conn->queue.quiet = conn->response_ended && conn->keep_alive && !conn->pending_count;
 	if (send_queue_flush(&conn->queue, &conn->stream) < 0) {
 		conn_broken(conn);
 		return;

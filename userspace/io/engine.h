@@ -50,6 +50,8 @@ enum stream_flag {
 	STREAM_NONBLOCKING = 1u << 19, /* for sendfile(2), splice(2); receives need it blocking */
 	STREAM_RECV_POLL = 1u << 20,   /* what is armed is a poll, for a pipe to be filled */
 	STREAM_SEND_POLL = 1u << 21,   /* what is armed is a poll, for room in the socket */
+	STREAM_SEND_QUIET = 1u << 22,  /* nobody waits for the end of the send */
+	STREAM_FD_GONE = 1u << 23,     /* the descriptor's closing was submitted */
 };
 
 /* The states of acceptors and watches. */

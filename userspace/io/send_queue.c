@@ -292,7 +292,8 @@ int send_queue_flush(struct send_queue *queue, struct stream *stream)
 		ret = stream_send_pipe(stream, iov, count, segment->pipe, segment->bytes.len);
 		count++;
 	} else {
-		ret = stream_send(stream, iov, count);
+		ret = queue->quiet && !segment ? stream_send_quiet(stream, iov, count)
+					       : stream_send(stream, iov, count);
 	}
 	if (ret == 0)
 		queue->in_flight = count;

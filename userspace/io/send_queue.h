@@ -45,6 +45,11 @@ struct send_queue {
 	size_t weight_bytes;
 	unsigned int in_flight; /* segments of the send under way */
 	bool failed;		/* a push found no memory; stays */
+	/*
+	 * The owner's word: with the last byte that is queued now, nothing is left to be done, so
+	 * that it need not be told at once (stream_send_quiet()).
+	 */
+	bool quiet;
 };
 
 void send_queue_init(struct send_queue *queue, struct send_segment_cache *cache);

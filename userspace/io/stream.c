@@ -206,15 +206,26 @@ static void send_start(struct stream *stream, const struct iovec *iov, unsigned 
 	stream_queue_work(stream);
 }
 
-int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
+static int send_memory(struct stream *stream, const struct iovec *iov, unsigned int count,
+		       uint32_t flags)
 {
 	int result = send_check(stream, count);
 
 	if (result == 0 && count == 0)
 		result = -EINVAL;
 	if (result == 0)
-		send_start(stream, iov, count, 0);
+		send_start(stream, iov, count, flags);
 	return result;
+}
+
+int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
+{
+	return send_memory(stream, iov, count, 0);
+}
+
+int stream_send_quiet(struct stream *stream, const struct iovec *iov, unsigned int count)
+{
+	return send_memory(stream, iov, count, STREAM_SEND_QUIET);
 }
 
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
@@ -382,7 +393,8 @@ void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result
 
 void stream_deliver_sent(struct stream *stream, int64_t result)
 {
-	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED | STREAM_SEND_FILE);
+	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED | STREAM_SEND_FILE |
+				     STREAM_SEND_QUIET);
 	loop_tell(stream->loop);
 	stream->ops->on_sent(stream, result);
 }

@@ -30,6 +30,8 @@ struct uring_loop {
 	struct io_uring ring;
 	struct coalesce coalesce;
 	unsigned int sends; /* prepared since the last wait */
+	unsigned int
+		quiet; /* prepared since then: complete while they are submitted, of no interest */
 	bool wake_armed;
 	uint64_t wake_value; /* read from the eventfd, of no interest */
 };

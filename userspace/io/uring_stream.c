@@ -173,8 +173,13 @@ static int arm_send(struct stream *stream)
 	 * With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). A socket that
 	 * bodies from pipes are sent to stays non-blocking in between: then a full one is polled.
 	 */
-	if (stream->flags & STREAM_NONBLOCKING)
+	if (stream->flags & STREAM_NONBLOCKING) {
 		flags = MSG_NOSIGNAL;
+	} else if (stream->flags & STREAM_SEND_QUIET) {
+		/* So that it completes at once, come what may: enter() counts on that. */
+		flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+		uring_of(stream->loop)->quiet++;
+	}
 	if (count == 1) {
 		io_uring_prep_send(sqe, stream->fd, iov->iov_base,
 				   MIN(iov->iov_len, SEND_BYTES_MAX), flags);
@@ -239,8 +244,10 @@ static void complete_wait_for_room(struct stream *stream, int result)
 void uring_complete_send(struct stream *stream, int result)
 {
 	bool polled = stream->flags & STREAM_SEND_POLL;
+	bool quiet = stream->flags & STREAM_SEND_QUIET;
 
-	clear_flags(stream, STREAM_SEND_ARMED | STREAM_SEND_POLL);
+	/* What is left after a quiet send has to wait for room. */
+	clear_flags(stream, STREAM_SEND_ARMED | STREAM_SEND_POLL | STREAM_SEND_QUIET);
 	stream->ops_in_flight--;
 	if (stream->flags & STREAM_CLOSING) {
 		stream_queue_work(stream);
@@ -256,7 +263,7 @@ void uring_complete_send(struct stream *stream, int result)
 		stream_queue_work(stream);
 		return;
 	}
-	if (result == -EINTR)
+	if (result == -EINTR || (result == -EAGAIN && quiet))
 		result = 0;
 	else if (result == 0 && stream->send_total > 0)
 		result = -EIO; /* no stream socket takes nothing; do not ask for ever */
@@ -320,7 +327,7 @@ static int cancel_all(struct stream *stream)
 	return 0;
 }
 
-static int finish_close(struct stream *stream)
+static int submit_close(struct stream *stream)
 {
 	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
 
@@ -330,7 +337,26 @@ static int finish_close(struct stream *stream)
 	io_uring_prep_close(sqe, stream->fd);
 	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 	io_uring_sqe_set_data64(sqe, URING_NOTHING);
-	stream_deliver_closed(stream);
+	set_flags(stream, STREAM_FD_GONE);
+	return 0;
+}
+
+static int work_on_close(struct stream *stream)
+{
+	if (stream->ops_in_flight && cancel_all(stream) < 0)
+		return -EAGAIN;
+	/*
+	 * A receive that is being cancelled holds the file until then, so the descriptor can go in
+	 * the same turn. With a send under way it stays until that has ended.
+	 */
+	if (!(stream->flags & (STREAM_FD_GONE | STREAM_SEND_ARMED | STREAM_CONNECT_ARMED))) {
+		if (submit_close(stream) < 0)
+			return -EAGAIN;
+		if (stream->ops_in_flight)
+			uring_of(stream->loop)->quiet++;
+	}
+	if (!stream->ops_in_flight)
+		stream_deliver_closed(stream);
 	return 0;
 }
 
@@ -348,7 +374,7 @@ int uring_stream_work(struct stream *stream)
 	int result = 0;
 
 	if (stream->flags & STREAM_CLOSING)
-		return stream->ops_in_flight ? cancel_all(stream) : finish_close(stream);
+		return work_on_close(stream);
 	if (stream->flags & STREAM_CONNECT_DONE) { /* a Unix socket */
 		stream_deliver_connected(stream, stream->connect_result);
 		return 0;

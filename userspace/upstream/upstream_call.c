@@ -207,6 +207,8 @@ static void on_timer(struct timer *timer)
 
 static void conn_flush(struct upstream_conn *conn)
 {
+	/* What comes next is the answer. */
+	conn->queue.quiet = conn->call && conn->call->request_done;
 	/* A failed send shows on the receiving side, with the answer that may still be there. */
 	if (conn->state == UPSTREAM_CONN_ACTIVE && !conn->send_failed &&
 	    send_queue_flush(&conn->queue, &conn->stream) < 0)
