@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/duration.h"
 #include "base/str.h"
 #include "tools/cli.h"
 
@@ -165,7 +166,7 @@ int args_parse_duration(struct cli *cli, const char *name, const char *text, uin
 
 	if (!text)
 		return 0;
-	if (duration_parse_ms(text, &ms) || ms < min_ms || ms > max_ms)
+	if (duration_parse_ms(str_from_cstr(text), &ms) || ms < min_ms || ms > max_ms)
 		return p_usage(cli,
 			       "%s %s: expected a duration of %llums to %llus, such as 500ms or 2s",
 			       name, str_quote(str_from_cstr(text), quoted, sizeof(quoted)),
@@ -183,35 +184,4 @@ int args_expect_end(struct cli *cli, const struct args *args)
 	return p_usage(cli, "unexpected argument %s; see 'sluice %s help'",
 		       str_quote(str_from_cstr(args->words[0]), quoted, sizeof(quoted)),
 		       cli->object_name);
-}
-
-int duration_parse_ms(const char *text, uint64_t *ret_ms)
-{
-	static const struct {
-		struct str suffix;
-		uint64_t ms;
-	} units[] = {{STR("ms"), 1},
-		     {STR("s"), 1000},
-		     {STR("m"), 60 * 1000},
-		     {STR("h"), 60 * 60 * 1000},
-		     {STR("d"), 24 * 60 * 60 * 1000}};
-	struct str value = str_from_cstr(text);
-
-	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
-		struct str digits;
-		uint64_t number, product;
-		int error;
-
-		if (!str_ends_with(value, units[i].suffix))
-			continue;
-		digits = str_sub(value, 0, value.len - units[i].suffix.len);
-		error = str_to_u64(digits, &number);
-		if (error)
-			return error;
-		if (__builtin_mul_overflow(number, units[i].ms, &product))
-			return -ERANGE;
-		*ret_ms = product;
-		return 0;
-	}
-	return -EINVAL;
 }

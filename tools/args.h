@@ -49,7 +49,4 @@ int args_parse_duration(struct cli *cli, const char *name, const char *text, uin
 			uint64_t max_ms, uint64_t *ret_ms);
 int args_expect_end(struct cli *cli, const struct args *args);
 
-/* "500ms 2s 10m 24h 7d", as in the configuration. -EINVAL: another form, -ERANGE: too much. */
-int duration_parse_ms(const char *text, uint64_t *ret_ms);
-
 #endif

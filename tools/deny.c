@@ -7,7 +7,8 @@
 
 #include "base/addr.h"
 #include "base/clock.h"
-#include "kern/access_list.h"
+#include "base/duration.h"
+#include "kern/access_overlay.h"
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
@@ -97,7 +98,7 @@ static int read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
 {
 	char quoted[80];
 	uint64_t ms;
-	int error = duration_parse_ms(text, &ms);
+	int error = duration_parse_ms(str_from_cstr(text), &ms);
 
 	str_quote(str_from_cstr(text), quoted, sizeof(quoted));
 	if (error == -EINVAL)
@@ -288,15 +289,15 @@ static int print_entry(struct cli *cli, json_t *entry, const struct list_kind *l
 	return 0;
 }
 
-static int save_overlay(struct cli *cli, struct dataplane *dataplane)
+/* After the change: r says whether it was kept. A long journal becomes a new overlay.json. */
+static int report_kept(struct cli *cli, struct dataplane *dataplane, int r, struct error *err)
 {
-	struct error err = {0};
-	int error = access_overlay_save(dataplane, cli->state_dir, &err);
-
-	if (error)
-		return p_err(cli, error,
+	if (!r && access_overlay_is_long(cli->state_dir))
+		r = access_overlay_save(dataplane, cli->state_dir, err);
+	if (r)
+		return p_err(cli, r,
 			     "the change is in force but will be lost at the next reboot: %s",
-			     err.text);
+			     err->text);
 	return 0;
 }
 
@@ -314,7 +315,8 @@ static int add_pinned(struct cli *cli, const struct access_entry *entry,
 	error = access_list_add(pins.dataplane, list->kind, entry, &err);
 	if (error)
 		return p_err(cli, error, "%s", err.text);
-	error = save_overlay(cli, pins.dataplane);
+	error = access_overlay_note_added(pins.dataplane, cli->state_dir, list->kind, entry, &err);
+	error = report_kept(cli, pins.dataplane, error, &err);
 	if (error)
 		return error;
 	row = make_entry(entry);
@@ -377,7 +379,9 @@ static int delete_pinned(struct cli *cli, const struct ip_prefix *prefix, const 
 		return p_err(cli, error, "%s is not on the %s list", cidr, list->name);
 	if (error)
 		return p_err(cli, error, "%s", err.text);
-	return save_overlay(cli, pins.dataplane);
+	error = access_overlay_note_removed(pins.dataplane, cli->state_dir, list->kind, prefix,
+					    &err);
+	return report_kept(cli, pins.dataplane, error, &err);
 }
 
 static int delete (struct cli *cli, struct args *args, const struct list_kind *list)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/duration.h"
 #include "base/log.h"
 #include "kern/dataplane.h"
 #include "tools/cli.h"
@@ -118,8 +119,8 @@ static int apply_option(struct cli *cli, struct request *request, const struct o
 		request->help = true;
 		return 0;
 	case OPTION_TIMEOUT:
-		if (duration_parse_ms(value, &cli->timeout_ms) || cli->timeout_ms == 0 ||
-		    cli->timeout_ms > TIMEOUT_MS_MAX)
+		if (duration_parse_ms(str_from_cstr(value), &cli->timeout_ms) ||
+		    cli->timeout_ms == 0 || cli->timeout_ms > TIMEOUT_MS_MAX)
 			return p_usage(cli,
 				       "--timeout %s is not a duration up to 24h; write it as "
 				       "500ms, 30s or 5m",

@@ -61,9 +61,9 @@ int ip_prefix_parse(struct str text, struct ip_prefix *ret_prefix, struct error 
 	struct ip_prefix prefix = {0};
 	uint64_t bits;
 
-	(void)str_quote(text, quoted, sizeof(quoted));
 	if (ip_addr_parse(slash < 0 ? text : str_sub(text, 0, (size_t)slash), &prefix.addr))
-		return error_set(err, -EINVAL, "%s is not an address or a prefix", quoted);
+		return error_set(err, -EINVAL, "%s is not an address or a prefix",
+				 str_quote(text, quoted, sizeof(quoted)));
 	bits = family_bits(prefix.addr.family);
 	if (slash >= 0) {
 		struct str digits = str_sub(text, (size_t)slash + 1, text.len);
@@ -72,11 +72,13 @@ int ip_prefix_parse(struct str text, struct ip_prefix *ret_prefix, struct error 
 		if (str_to_u64(digits, &bits) || bits > most ||
 		    (digits.len > 1 && digits.ptr[0] == '0'))
 			return error_set(err, -EINVAL, "%s: the prefix length must be 0 to %u",
-					 quoted, (unsigned int)most);
+					 str_quote(text, quoted, sizeof(quoted)),
+					 (unsigned int)most);
 	}
 	prefix.bits = (uint8_t)bits;
 	if (clear_host_bits(&prefix.addr, prefix.bits))
-		return error_set(err, -EINVAL, "%s has host bits set; did you mean '%s'?", quoted,
+		return error_set(err, -EINVAL, "%s has host bits set; did you mean '%s'?",
+				 str_quote(text, quoted, sizeof(quoted)),
 				 ip_prefix_format(&prefix, hint, sizeof(hint)));
 	*ret_prefix = prefix;
 	return 0;

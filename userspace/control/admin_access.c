@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "conf/field.h"
 #include "control/admin_api.h"
-#include "kern/access_list.h"
+#include "kern/access_overlay.h"
 
 static const char *list_name(enum access_list_kind kind)
 {
@@ -67,15 +67,18 @@ static void get_list(struct daemon *daemon, enum access_list_kind kind,
 	admin_finish(response, &json);
 }
 
-/* False with the answer written when it did not work. */
-static bool save_overlay(struct daemon *daemon, struct admin_response *response)
+/* False with the answer written when the change could not be kept. */
+static bool is_kept(int r, const struct error *err, struct admin_response *response)
 {
-	struct error err = {0};
+	if (r)
+		admin_fail(response, 500, "in force now, but lost with the next boot: %s",
+			   err->text);
+	return !r;
+}
 
-	if (!access_overlay_save(daemon->dataplane, daemon->snapshot->node.state_dir.ptr, &err))
-		return true;
-	admin_fail(response, 500, "in force now, but lost with the next boot: %s", err.text);
-	return false;
+static const char *state_dir(const struct daemon *daemon)
+{
+	return daemon->snapshot->node.state_dir.ptr;
 }
 
 static bool read_reason(const char *reason, struct access_entry *entry,
@@ -161,7 +164,8 @@ static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 	log_info("control", "%s: added %s", list_name(kind),
 		 ip_prefix_format(&entry.prefix, cidr, sizeof(cidr)));
 	publish_change(kind, "added", cidr);
-	if (!save_overlay(daemon, response))
+	r = access_overlay_note_added(daemon->dataplane, state_dir(daemon), kind, &entry, &err);
+	if (!is_kept(r, &err, response))
 		return;
 	json_init(&json, &response->body, false);
 	write_entry(&json, &entry);
@@ -200,7 +204,8 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 	}
 	log_info("control", "%s: removed %s", list_name(kind), cidr);
 	publish_change(kind, "removed", cidr);
-	if (!save_overlay(daemon, response))
+	r = access_overlay_note_removed(daemon->dataplane, state_dir(daemon), kind, &prefix, &err);
+	if (!is_kept(r, &err, response))
 		return;
 	json_init(&json, &response->body, false);
 	json_open_object(&json, NULL);

@@ -168,6 +168,7 @@ static int give_state_dir(const char *path, const struct user *user, struct erro
 		return error_set_errno(err, -errno, "node.state_dir: cannot open %s", path);
 	give_file(fd, "lock", user);
 	give_file(fd, "overlay.json", user);
+	give_file(fd, "overlay.journal", user);
 	give_file(fd, "services.json", user);
 	/* A directory that all may write to (/tmp) is not ours alone. */
 	if (info.st_mode & S_ISVTX)
