@@ -140,6 +140,12 @@ static __always_inline int ping_answer(struct xdp_md *ctx, const struct packet *
 		icmp->type = ICMP4_ECHO_REPLY;
 		icmp->checksum_be = checksum_replace(icmp->checksum_be, bpf_htons(ICMP4_ECHO << 8),
 						     bpf_htons(ICMP4_ECHO_REPLY << 8));
+		/*
+		 * Where number, sequence and payload are zero, so is all of the reply, and then
+		 * only one of the twins of zero is right: that which always is.
+		 */
+		if (!icmp->checksum_be)
+			icmp->checksum_be = 0xffff;
 	} else {
 		struct wire_ip6 *ip = pos;
 
