@@ -194,12 +194,14 @@ __noinline int nat_forward(struct xdp_md *ctx, const struct packet *packet,
 	struct nat_tuple to;
 	int place;
 
-	if (!packet || !plan || !packet->dst_port)
+	if (!packet || !plan)
 		return STAGE_DROP(SL_REASON_NAT_FLOW);
 	if (packet->family != SL_FAMILY_V4)
 		return STAGE_DROP(SL_REASON_SERVICE_FAMILY);
 	if (packet->is_fragment)
 		return STAGE_DROP(SL_REASON_NAT_FRAGMENT);
+	if (!packet->dst_port)
+		return STAGE_DROP(SL_REASON_NAT_FLOW);
 	number = plan->service;
 	service = bpf_map_lookup_elem(&sl_services, &number);
 	conf = bpf_map_lookup_elem(&sl_nat_conf, &zero);
