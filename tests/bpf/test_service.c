@@ -2,48 +2,19 @@
  * The service stage of sl_main: golden packets in and out, counters, each truncation, and each rule
  * of the phases of slots. Checksums are verified by code of the test's own.
  */
-#include "tests/bpf/bpf_env.h"
-#include "tests/bpf/frame.h"
+#include "tests/bpf/service_env.h"
 
-#include <arpa/inet.h>
 #include <bpf/bpf.h>
-#include <errno.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
 
-#include "abi/flow_rules.h"
-#include "abi/service.h"
 #include "base/util.h"
-#include "xdp_main.skel.h"
 
-#define VIP4	    "192.0.2.53"
-#define VIP6	    "2001:db8::53"
-#define CLIENT4	    "198.51.100.7"
-#define CLIENT6	    "2001:db8:1::7"
-#define ROUTER4	    "203.0.113.1"
-#define ROUTER6	    "2001:db8:2::1"
-#define PORT	    53
-#define RANGE_PORT  5000
-#define CLIENT_PORT 40000 /* what frame_tcp() and frame_udp() have */
-#define BASE	    10	  /* of the pool */
-#define FIRST	    1	  /* indices in the pool */
-#define SECOND	    2
-#define LO	    1  /* test runs come in here */
-#define ELSEWHERE   77 /* another interface */
-#define LINES	    4
-#define KEYS	    64 /* places in sl_svc_keys */
+#define ROUTER4	  "203.0.113.1"
+#define ROUTER6	  "2001:db8:2::1"
+#define ELSEWHERE 77 /* another interface */
 
-static struct xdp_main_bpf *object;
 static struct frame frame;
-static struct {
-	uint8_t bytes[FRAME_MAX + 256];
-	size_t len;
-} out;
-
-static void put_address(void *at, const char *text)
-{
-	memset(at, 0, 16);
-	assert_int_equal(inet_pton(strchr(text, ':') ? AF_INET6 : AF_INET, text, at), 1);
-}
 
 static uint16_t get_u16(const uint8_t *at)
 {
@@ -76,177 +47,9 @@ static uint32_t sum_pseudo6(const uint8_t *ip)
 	return sum_of(ip + 8, 32, get_u16(ip + 4) + 58U);
 }
 
-static void put(struct bpf_map *map, uint32_t key, const void *value)
-{
-	assert_int_equal(bpf_map_update_elem(bpf_map__fd(map), &key, value, BPF_ANY), 0);
-}
-
-static void put_key(const char *address, uint16_t port, uint8_t protocol, uint32_t value,
-		    uint32_t ranges)
-{
-	struct sl_service_key key = {.port = port, .protocol = protocol, .value = value};
-	uint32_t place;
-
-	put_address(key.addr_be, address);
-	key.family = strchr(address, ':') ? SL_FAMILY_V6 : SL_FAMILY_V4;
-	key.ranges = ranges;
-	place = service_key_place(key.addr_be, port, protocol, KEYS);
-	for (int probe = 0; probe < SL_SERVICE_PROBES; probe++, place++) {
-		struct sl_service_key there;
-		uint32_t at = place & (KEYS - 1);
-
-		assert_int_equal(
-			bpf_map_lookup_elem(bpf_map__fd(object->maps.sl_svc_keys), &at, &there), 0);
-		if (there.value == SL_SERVICE_KEY_EMPTY) {
-			put(object->maps.sl_svc_keys, at, &key);
-			return;
-		}
-	}
-	fail_msg("no place for a key");
-}
-
-static void put_backend(uint32_t index, const char *address, uint32_t ifindex, uint16_t mtu,
-			uint32_t flags)
-{
-	struct sl_backend backend = {
-		.flags = flags,
-		.ifindex = ifindex,
-		.mtu = mtu,
-		.next_hop = {2, 0, 0, 0, 1, 1},
-		.from = {2, 0, 0, 0, 1, 0},
-	};
-
-	put_address(backend.addr_be, address);
-	backend.family = strchr(address, ':') ? SL_FAMILY_V6 : SL_FAMILY_V4;
-	backend.next_hop[4] = (uint8_t)index;
-	put(object->maps.sl_backends, BASE + index, &backend);
-}
-
-static void put_slot(uint32_t current, uint32_t previous, uint32_t phase)
-{
-	uint32_t word = SL_SLOT(current, previous, phase);
-
-	put(object->maps.sl_slots, 0, &word);
-}
-
-static void put_service(uint8_t affinity)
-{
-	struct sl_service service = {
-		.flags = SL_SERVICE_LIVE,
-		.forward = SL_FORWARD_IPIP,
-		.affinity = affinity,
-		.slot_count = 1,
-		.backend_base = BASE,
-		.backend_count = 8,
-	};
-
-	put(object->maps.sl_services, 0, &service);
-}
-
-static void clear_flows(void)
-{
-	struct sl_flow_line line = {0};
-
-	for (uint32_t at = 0; at < LINES; at++)
-		put(object->maps.sl_flows, at, &line);
-}
-
-static void open_object(void)
-{
-	struct sl_flow_conf conf = {
-		.hash_keys = {0x1122334455667788, 0x99aabbccddeeff01, 0x2345678923456789,
-			      0x3456789a3456789b, 0x456789ab456789ad, 0x56789abc56789abf},
-		/* One unit of time lasts longer than the test. */
-		.clock = {.fine_shift = 40,
-			  .coarse_shift = 40,
-			  .probation_fine = 94,
-			  .idle_coarse = 73,
-			  .closing_coarse = 8},
-		.line_count = LINES,
-		.key_count = KEYS,
-	};
-	struct sl_service_ranges ranges = {
-		.count = 1,
-		.ranges = {{.first = RANGE_PORT, .last = RANGE_PORT + 9, .protocol = IPPROTO_UDP}},
-	};
-	struct sl_service_state state = {.range_count = 1, .key_count = 6};
-
-	object = xdp_main_bpf__open();
-	assert_non_null(object);
-	conf.outer4_be = htonl(0xac100000);
-	conf.outer6_be[0] = htonl(0x01000000);
-	memcpy((void *)&object->rodata->flow_conf, &conf, sizeof(conf));
-	object->rodata->feature_steer = false;
-	assert_int_equal(bpf_map__set_max_entries(object->maps.sl_flows, LINES), 0);
-	assert_int_equal(bpf_map__set_max_entries(object->maps.sl_svc_keys, KEYS), 0);
-	assert_int_equal(bpf_map__set_max_entries(object->maps.sl_slots, 64), 0);
-	assert_int_equal(xdp_main_bpf__load(object), 0);
-	put(object->maps.sl_svc_ranges, 0, &ranges);
-	put_key(VIP4, 0, 0, SL_SERVICE_KEY_ADDRESS, 1);
-	put_key(VIP6, 0, 0, SL_SERVICE_KEY_ADDRESS, 1);
-	put_key(VIP4, PORT, IPPROTO_UDP, 1, 0);
-	put_key(VIP4, PORT, IPPROTO_TCP, 1, 0);
-	put_key(VIP6, PORT, IPPROTO_UDP, 1, 0);
-	put_key(VIP6, PORT, IPPROTO_TCP, 1, 0);
-	put(object->maps.sl_svc_state, 0, &state);
-}
-
-/* One service over VIP4 and VIP6, two backends, one slot, which is not in change. */
-static int begin(void **state)
-{
-	env_require();
-	if (!object)
-		open_object();
-	put_service(SL_AFFINITY_FIVE_TUPLE);
-	put_backend(FIRST, "10.1.0.11", LO, 1500, SL_BACKEND_LIVE);
-	put_backend(SECOND, "10.1.0.12", LO, 1500, SL_BACKEND_LIVE);
-	put_slot(FIRST, FIRST, SL_PHASE_CLEAN);
-	clear_flows();
-	return 0;
-}
-
-static uint64_t counter_of(struct bpf_map *map, uint32_t key, uint64_t *ret_bytes)
-{
-	struct sl_counter counters[256] = {0};
-	uint64_t packets = 0;
-
-	assert_true(libbpf_num_possible_cpus() <= (int)ARRAY_SIZE(counters));
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(map), &key, counters), 0);
-	*ret_bytes = 0;
-	for (size_t cpu = 0; cpu < ARRAY_SIZE(counters); cpu++) {
-		packets += counters[cpu].packets;
-		*ret_bytes += counters[cpu].bytes;
-	}
-	return packets;
-}
-
-static uint64_t reason_count(enum sl_reason reason)
-{
-	uint64_t bytes;
-
-	return counter_of(object->maps.sl_counters, reason, &bytes);
-}
-
-static int run_bytes(const uint8_t *bytes, size_t len)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bytes, .data_size_in = (uint32_t)len,
-		    .data_out = out.bytes, .data_size_out = sizeof(out.bytes), .repeat = 1);
-
-	assert_int_equal(bpf_prog_test_run_opts(bpf_program__fd(object->progs.sl_main), &opts), 0);
-	out.len = opts.data_size_out;
-	return (int)opts.retval;
-}
-
-/* Runs `frame` and expects this verdict for this reason. */
 static void run(int verdict, enum sl_reason reason)
 {
-	uint64_t before = reason_count(reason);
-	int got = run_bytes(frame.bytes, frame.len);
-
-	if (reason_count(reason) != before + 1)
-		print_error("not counted as %s\n", env_reason_name(reason));
-	assert_int_equal(reason_count(reason), before + 1);
-	assert_int_equal(got, verdict);
+	svc_run(&frame, verdict, reason);
 }
 
 static void make(const char *src, const char *dst, uint8_t protocol, uint8_t flags,
@@ -258,77 +61,49 @@ static void make(const char *src, const char *dst, uint8_t protocol, uint8_t fla
 	else
 		frame_ip4(&frame, src, dst, 0, ip4_fragment);
 	if (protocol == IPPROTO_UDP) {
-		frame_udp(&frame, PORT, payload_bytes);
+		frame_udp(&frame, SVC_PORT, payload_bytes);
 	} else {
-		frame_tcp(&frame, PORT, flags, 0);
+		frame_tcp(&frame, SVC_PORT, flags, 0);
 		frame_payload(&frame, payload_bytes);
 	}
 	frame_end(&frame);
 }
 
-/* What left is the frame's IP packet behind an outer header to this backend. */
+/* Also that it went to the next hop that svc_put_backend() gave it. */
 static void expect_encapsulated(const char *backend, uint32_t index)
 {
-	bool is_v6 = strchr(backend, ':') != NULL;
-	size_t outer_len = is_v6 ? 40 : 20, ip_len = frame.len - frame.ip_at;
-	const uint8_t *outer = out.bytes + frame.ip_at;
-	uint8_t dst[16];
-
-	put_address(dst, backend);
-	assert_int_equal(out.len, frame.len + outer_len);
-	assert_memory_equal(outer + outer_len, frame.bytes + frame.ip_at, ip_len);
-	assert_int_equal(out.bytes[4], index);					 /* next hop */
-	assert_int_equal(out.bytes[10], 1);					 /* from */
-	assert_memory_equal(out.bytes + 12, frame.bytes + 12, frame.ip_at - 14); /* tags */
-	assert_int_equal(get_u16(outer - 2), is_v6 ? 0x86dd : 0x0800);
-	if (is_v6) {
-		assert_int_equal(outer[0] >> 4, 6);
-		assert_int_equal(get_u16(outer + 4), ip_len);
-		assert_int_equal(outer[6], frame.is_v6 ? 41 : 4);
-		assert_int_equal(outer[7], 64);
-		assert_int_equal(outer[8], 1); /* of 100::/64 */
-		assert_memory_equal(outer + 24, dst, 16);
-		return;
-	}
-	assert_int_equal(outer[0], 0x45);
-	assert_int_equal(outer[1], frame.bytes[frame.ip_at + 1]);
-	assert_int_equal(get_u16(outer + 2), ip_len + 20);
-	assert_int_equal(get_u16(outer + 6), get_u16(frame.bytes + frame.ip_at + 6) & 0x4000);
-	assert_int_equal(outer[8], 64);
-	assert_int_equal(outer[9], 4);
-	assert_true(sum_is_right(sum_of(outer, 20, 0)));
-	assert_int_equal(get_u16(outer + 12), 0xac10); /* 172.16.0.0/16 */
-	assert_memory_equal(outer + 16, dst, 4);
+	svc_expect_outer(&frame, backend);
+	assert_int_equal(svc_out.bytes[4], index); /* next hop */
+	assert_int_equal(svc_out.bytes[10], 1);	   /* from */
 }
 
 static void test_packet_goes_to_the_backend_of_its_slot_in_4in4(void **state)
 {
-	uint64_t bytes, bytes_before,
-		packets = counter_of(object->maps.sl_svc_counts, 0, &bytes_before);
+	uint64_t bytes, bytes_before, packets = svc_count("sl_svc_counts", 0, &bytes_before);
 	uint64_t backend_bytes, backend_before;
-	uint64_t backend = counter_of(object->maps.sl_be_counts, BASE + FIRST, &backend_before);
+	uint64_t backend = svc_count("sl_be_counts", SVC_BASE + SVC_FIRST, &backend_before);
 
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 30, 0x4000);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 30, 0x4000);
 	frame.bytes[frame.ip_at + 1] = 0xb9; /* DSCP EF, ECT(1) */
 	run(XDP_TX, SL_REASON_SERVICE);
-	expect_encapsulated("10.1.0.11", FIRST);
-	assert_int_equal(counter_of(object->maps.sl_svc_counts, 0, &bytes), packets + 1);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
+	assert_int_equal(svc_count("sl_svc_counts", 0, &bytes), packets + 1);
 	assert_int_equal(bytes, bytes_before + frame.len);
-	assert_int_equal(counter_of(object->maps.sl_be_counts, BASE + FIRST, &backend_bytes),
+	assert_int_equal(svc_count("sl_be_counts", SVC_BASE + SVC_FIRST, &backend_bytes),
 			 backend + 1);
 	assert_int_equal(backend_bytes, backend_before + frame.len);
 }
 
 static void test_packet_goes_in_4in6_and_6in6_and_never_in_6in4(void **state)
 {
-	make(CLIENT6, VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
+	make(SVC_CLIENT6, SVC_VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
 	run(XDP_DROP, SL_REASON_SERVICE_FAMILY);
-	put_backend(FIRST, "fd01::11", LO, 1500, SL_BACKEND_LIVE);
+	svc_put_backend(SVC_FIRST, "fd01::11", SVC_LO, 1500, SL_BACKEND_LIVE);
 	run(XDP_TX, SL_REASON_SERVICE);
-	expect_encapsulated("fd01::11", FIRST);
-	make(CLIENT4, VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
+	expect_encapsulated("fd01::11", SVC_FIRST);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
 	run(XDP_TX, SL_REASON_SERVICE);
-	expect_encapsulated("fd01::11", FIRST);
+	expect_encapsulated("fd01::11", SVC_FIRST);
 }
 
 static void test_tags_and_options_go_along(void **state)
@@ -339,34 +114,34 @@ static void test_tags_and_options_go_along(void **state)
 		frame_eth(&frame);
 		for (size_t nth = 0; nth < count; nth++)
 			frame_vlan(&frame, tags[ARRAY_SIZE(tags) - count + nth]);
-		frame_ip4(&frame, CLIENT4, VIP4, 12, 0);
-		frame_udp(&frame, PORT, 5);
+		frame_ip4(&frame, SVC_CLIENT4, SVC_VIP4, 12, 0);
+		frame_udp(&frame, SVC_PORT, 5);
 		frame_end(&frame);
 		run(XDP_TX, SL_REASON_SERVICE);
-		expect_encapsulated("10.1.0.11", FIRST);
+		expect_encapsulated("10.1.0.11", SVC_FIRST);
 	}
 }
 
 static void test_another_interface_is_reached_by_redirect(void **state)
 {
-	put_backend(FIRST, "10.1.0.11", ELSEWHERE, 1500, SL_BACKEND_LIVE);
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 5, 0);
+	svc_put_backend(SVC_FIRST, "10.1.0.11", ELSEWHERE, 1500, SL_BACKEND_LIVE);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 5, 0);
 	run(XDP_REDIRECT, SL_REASON_SERVICE);
-	expect_encapsulated("10.1.0.11", FIRST);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
 }
 
 static void test_other_ports_and_addresses_pass(void **state)
 {
-	static const char *const to[] = {"192.0.2.54", VIP4};
+	static const char *const to[] = {"192.0.2.54", SVC_VIP4};
 
 	for (size_t i = 0; i < ARRAY_SIZE(to); i++) {
 		frame_eth(&frame);
-		frame_ip4(&frame, CLIENT4, to[i], 0, 0);
-		frame_udp(&frame, i ? PORT + 1 : PORT, 5);
+		frame_ip4(&frame, SVC_CLIENT4, to[i], 0, 0);
+		frame_udp(&frame, i ? SVC_PORT + 1 : SVC_PORT, 5);
 		frame_end(&frame);
 		run(XDP_PASS, SL_REASON_PASS);
-		assert_int_equal(out.len, frame.len);
-		assert_memory_equal(out.bytes, frame.bytes, frame.len);
+		assert_int_equal(svc_out.len, frame.len);
+		assert_memory_equal(svc_out.bytes, frame.bytes, frame.len);
 	}
 }
 
@@ -376,14 +151,14 @@ static void test_range_serves_its_ports_and_protocol_only(void **state)
 		uint16_t port;
 		bool is_udp, is_served;
 	} rows[] = {
-		{RANGE_PORT, true, true},      {RANGE_PORT + 9, true, true},
-		{RANGE_PORT - 1, true, false}, {RANGE_PORT + 10, true, false},
-		{RANGE_PORT, false, false},
+		{SVC_RANGE_PORT, true, true},	   {SVC_RANGE_PORT + 9, true, true},
+		{SVC_RANGE_PORT - 1, true, false}, {SVC_RANGE_PORT + 10, true, false},
+		{SVC_RANGE_PORT, false, false},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		frame_eth(&frame);
-		frame_ip4(&frame, CLIENT4, VIP4, 0, 0);
+		frame_ip4(&frame, SVC_CLIENT4, SVC_VIP4, 0, 0);
 		if (rows[i].is_udp)
 			frame_udp(&frame, rows[i].port, 5);
 		else
@@ -398,35 +173,35 @@ static void test_range_serves_its_ports_and_protocol_only(void **state)
 
 static void test_slot_without_a_live_backend_drops(void **state)
 {
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 5, 0);
-	put_slot(0, 0, SL_PHASE_CLEAN);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 5, 0);
+	svc_put_slot(0, 0, SL_PHASE_CLEAN);
 	run(XDP_DROP, SL_REASON_SERVICE_NO_BACKEND);
-	put_slot(5, 5, SL_PHASE_CLEAN); /* no record there */
+	svc_put_slot(5, 5, SL_PHASE_CLEAN); /* no record there */
 	run(XDP_DROP, SL_REASON_SERVICE_NO_BACKEND);
 }
 
 static void test_backend_without_a_route_drops(void **state)
 {
-	put_backend(FIRST, "10.1.0.11", 0, 0, SL_BACKEND_LIVE);
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 5, 0);
+	svc_put_backend(SVC_FIRST, "10.1.0.11", 0, 0, SL_BACKEND_LIVE);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 5, 0);
 	run(XDP_DROP, SL_REASON_SERVICE_NO_ROUTE);
 }
 
 static void test_too_big_packet_is_answered_with_the_mtu(void **state)
 {
-	const uint8_t *ip = out.bytes + 14;
+	const uint8_t *ip = svc_out.bytes + 14;
 	uint8_t address[16];
 
-	make(CLIENT4, VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1441, 0x4000); /* 1,481 bytes */
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1441, 0x4000); /* 1,481 bytes */
 	run(XDP_TX, SL_REASON_SERVICE_TOO_BIG);
-	assert_int_equal(out.len, 14 + 20 + 8 + 68);
-	assert_memory_equal(out.bytes, frame.bytes + 6, 6);
-	assert_memory_equal(out.bytes + 6, frame.bytes, 6);
-	assert_int_equal(get_u16(ip + 2), out.len - 14);
+	assert_int_equal(svc_out.len, 14 + 20 + 8 + 68);
+	assert_memory_equal(svc_out.bytes, frame.bytes + 6, 6);
+	assert_memory_equal(svc_out.bytes + 6, frame.bytes, 6);
+	assert_int_equal(get_u16(ip + 2), svc_out.len - 14);
 	assert_true(sum_is_right(sum_of(ip, 20, 0)));
-	put_address(address, VIP4);
+	svc_address(address, SVC_VIP4);
 	assert_memory_equal(ip + 12, address, 4);
-	put_address(address, CLIENT4);
+	svc_address(address, SVC_CLIENT4);
 	assert_memory_equal(ip + 16, address, 4);
 	assert_int_equal(ip[20], 3);
 	assert_int_equal(ip[21], 4);
@@ -434,20 +209,20 @@ static void test_too_big_packet_is_answered_with_the_mtu(void **state)
 	assert_true(sum_is_right(sum_of(ip + 20, 8 + 68, 0)));
 	assert_memory_equal(ip + 28, frame.bytes + 14, 68);
 
-	make(CLIENT4, VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1441, 0);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1441, 0);
 	run(XDP_DROP, SL_REASON_SERVICE_TOO_BIG_DROP); /* may be fragmented, but not by us */
-	make(CLIENT4, VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1440, 0x4000);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 1440, 0x4000);
 	run(XDP_TX, SL_REASON_SERVICE);
 }
 
 static void test_too_big_ipv6_packet_is_answered_with_the_mtu(void **state)
 {
-	const uint8_t *ip = out.bytes + 14;
+	const uint8_t *ip = svc_out.bytes + 14;
 
-	put_backend(FIRST, "fd01::11", LO, 1500, SL_BACKEND_LIVE);
-	make(CLIENT6, VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 1401, 0); /* 1,461 bytes */
+	svc_put_backend(SVC_FIRST, "fd01::11", SVC_LO, 1500, SL_BACKEND_LIVE);
+	make(SVC_CLIENT6, SVC_VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 1401, 0); /* 1,461 bytes */
 	run(XDP_TX, SL_REASON_SERVICE_TOO_BIG);
-	assert_int_equal(out.len, 14 + 40 + 8 + 448);
+	assert_int_equal(svc_out.len, 14 + 40 + 8 + 448);
 	assert_int_equal(get_u16(ip + 4), 8 + 448);
 	assert_int_equal(ip[6], 58);
 	assert_memory_equal(ip + 8, frame.bytes + 14 + 24, 16);
@@ -465,9 +240,9 @@ static void make_ping(bool is_v6)
 
 	frame_eth(&frame);
 	if (is_v6)
-		frame_ip6(&frame, CLIENT6, VIP6);
+		frame_ip6(&frame, SVC_CLIENT6, SVC_VIP6);
 	else
-		frame_ip4(&frame, CLIENT4, VIP4, 8, 0);
+		frame_ip4(&frame, SVC_CLIENT4, SVC_VIP4, 8, 0);
 	at = frame.len;
 	frame_icmp(&frame);
 	frame_payload(&frame, 40);
@@ -487,26 +262,26 @@ static void make_ping(bool is_v6)
 
 static void test_ping_to_a_service_address_is_answered(void **state)
 {
-	const uint8_t *ip = out.bytes + 14;
+	const uint8_t *ip = svc_out.bytes + 14;
 
 	make_ping(false);
 	run(XDP_TX, SL_REASON_SERVICE_PING);
-	assert_int_equal(out.len, frame.len);
+	assert_int_equal(svc_out.len, frame.len);
 	assert_true(sum_is_right(sum_of(ip, 28, 0)));
-	assert_true(sum_is_right(sum_of(ip + 28, out.len - 42, 0)));
+	assert_true(sum_is_right(sum_of(ip + 28, svc_out.len - 42, 0)));
 	assert_int_equal(ip[8], 64);
 	assert_int_equal(ip[28], 0);
 	assert_memory_equal(ip + 12, frame.bytes + 14 + 16, 4);
 	assert_memory_equal(ip + 16, frame.bytes + 14 + 12, 4);
-	assert_memory_equal(ip + 32, frame.bytes + 14 + 32, out.len - 46);
+	assert_memory_equal(ip + 32, frame.bytes + 14 + 32, svc_out.len - 46);
 
 	make_ping(true);
 	run(XDP_TX, SL_REASON_SERVICE_PING);
-	assert_true(sum_is_right(sum_of(ip + 40, out.len - 54, sum_pseudo6(ip))));
+	assert_true(sum_is_right(sum_of(ip + 40, svc_out.len - 54, sum_pseudo6(ip))));
 	assert_int_equal(ip[40], 129);
 	assert_memory_equal(ip + 8, frame.bytes + 14 + 24, 16);
 	assert_memory_equal(ip + 24, frame.bytes + 14 + 8, 16);
-	assert_memory_equal(out.bytes, frame.bytes + 6, 6);
+	assert_memory_equal(svc_out.bytes, frame.bytes + 6, 6);
 }
 
 /* A router says that what the service sent to its client was too big. */
@@ -517,18 +292,18 @@ static void make_error(bool is_v6, const char *sender)
 
 	frame_eth(&about);
 	if (is_v6)
-		frame_ip6(&about, sender, CLIENT6);
+		frame_ip6(&about, sender, SVC_CLIENT6);
 	else
-		frame_ip4(&about, sender, CLIENT4, 0, 0);
-	frame_udp(&about, CLIENT_PORT, 20);
+		frame_ip4(&about, sender, SVC_CLIENT4, 0, 0);
+	frame_udp(&about, SVC_CLIENT_PORT, 20);
 	frame_end(&about);
-	about.bytes[about.udp_at] = PORT >> 8;
-	about.bytes[about.udp_at + 1] = PORT & 0xff;
+	about.bytes[about.udp_at] = SVC_PORT >> 8;
+	about.bytes[about.udp_at + 1] = SVC_PORT & 0xff;
 	frame_eth(&frame);
 	if (is_v6)
-		frame_ip6(&frame, ROUTER6, VIP6);
+		frame_ip6(&frame, ROUTER6, SVC_VIP6);
 	else
-		frame_ip4(&frame, ROUTER4, VIP4, 0, 0);
+		frame_ip4(&frame, ROUTER4, SVC_VIP4, 0, 0);
 	at = frame.len;
 	frame_protocol(&frame, is_v6 ? 58 : 1);
 	frame_payload(&frame, 8 + (about.len - 14));
@@ -540,37 +315,38 @@ static void make_error(bool is_v6, const char *sender)
 
 static void test_icmp_error_follows_the_flow_that_it_is_about(void **state)
 {
-	make_error(false, VIP4);
+	make_error(false, SVC_VIP4);
 	run(XDP_TX, SL_REASON_SERVICE_ICMP);
-	expect_encapsulated("10.1.0.11", FIRST);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
 	make_error(false, "192.0.2.54"); /* about a packet that another address sent */
 	run(XDP_PASS, SL_REASON_PASS);
 
 	/* The client's flow is listed with the second backend: so is the error. */
-	put_slot(SECOND, FIRST, SL_PHASE_RECORD);
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 5, 0);
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_RECORD);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 5, 0);
 	run(XDP_TX, SL_REASON_SERVICE);
-	expect_encapsulated("10.1.0.11", FIRST);
-	put_slot(SECOND, SECOND, SL_PHASE_LISTED);
-	make_error(false, VIP4);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
+	svc_put_slot(SVC_SECOND, SVC_SECOND, SL_PHASE_LISTED);
+	make_error(false, SVC_VIP4);
 	run(XDP_TX, SL_REASON_SERVICE_ICMP);
-	expect_encapsulated("10.1.0.11", FIRST);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
 
-	put_backend(SECOND, "fd01::12", LO, 1500, SL_BACKEND_LIVE);
-	make_error(true, VIP6);
+	svc_put_backend(SVC_SECOND, "fd01::12", SVC_LO, 1500, SL_BACKEND_LIVE);
+	make_error(true, SVC_VIP6);
 	run(XDP_TX, SL_REASON_SERVICE_ICMP);
-	expect_encapsulated("fd01::12", SECOND);
+	expect_encapsulated("fd01::12", SVC_SECOND);
 }
 
 static void make_fragment(uint16_t id, uint16_t offset_bytes, bool more)
 {
 	frame_eth(&frame);
-	frame_ip4(&frame, CLIENT4, VIP4, 0, (uint16_t)(offset_bytes / 8 | (more ? FRAME_MORE : 0)));
+	frame_ip4(&frame, SVC_CLIENT4, SVC_VIP4, 0,
+		  (uint16_t)(offset_bytes / 8 | (more ? FRAME_MORE : 0)));
 	if (offset_bytes) {
 		frame_protocol(&frame, IPPROTO_UDP);
 		frame_payload(&frame, 24);
 	} else {
-		frame_udp(&frame, PORT, 16);
+		frame_udp(&frame, SVC_PORT, 16);
 	}
 	frame_end(&frame);
 	frame.bytes[frame.ip_at + 4] = (uint8_t)(id >> 8);
@@ -583,10 +359,10 @@ static void test_later_fragment_follows_its_first(void **state)
 	run(XDP_DROP, SL_REASON_SERVICE_FRAGMENT);
 	make_fragment(7, 0, true);
 	run(XDP_TX, SL_REASON_SERVICE);
-	put_slot(SECOND, SECOND, SL_PHASE_CLEAN);
+	svc_put_slot(SVC_SECOND, SVC_SECOND, SL_PHASE_CLEAN);
 	make_fragment(7, 24, false);
 	run(XDP_TX, SL_REASON_SERVICE);
-	expect_encapsulated("10.1.0.11", FIRST);
+	expect_encapsulated("10.1.0.11", SVC_FIRST);
 	make_fragment(8, 24, false);
 	run(XDP_DROP, SL_REASON_SERVICE_FRAGMENT);
 }
@@ -599,14 +375,14 @@ static void test_truncated_packet_is_never_forwarded(void **state)
 		else if (kind == 3)
 			make_ping(true);
 		else if (kind >= 4)
-			make_error(kind == 5, kind == 5 ? VIP6 : VIP4);
+			make_error(kind == 5, kind == 5 ? SVC_VIP6 : SVC_VIP4);
 		else if (kind)
-			make(CLIENT6, VIP6, IPPROTO_UDP, 0, 40, 0);
+			make(SVC_CLIENT6, SVC_VIP6, IPPROTO_UDP, 0, 40, 0);
 		else
-			make(CLIENT4, VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 40, 0);
+			make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, FRAME_TCP_ACK, 40, 0);
 		/* The kernel runs no frame shorter than an Ethernet header. */
 		for (size_t len = 14; len < frame.len; len++) {
-			int verdict = run_bytes(frame.bytes, len);
+			int verdict = svc_run_bytes(frame.bytes, len);
 
 			if (verdict != XDP_DROP)
 				print_error("kind %d, %zu of %zu bytes\n", kind, len, frame.len);
@@ -619,11 +395,10 @@ static uint64_t only_entry(void)
 {
 	uint64_t found = 0;
 
-	for (uint32_t at = 0; at < LINES; at++) {
+	for (uint32_t at = 0; at < SVC_LINES; at++) {
 		struct sl_flow_line line;
 
-		assert_int_equal(
-			bpf_map_lookup_elem(bpf_map__fd(object->maps.sl_flows), &at, &line), 0);
+		assert_int_equal(bpf_map_lookup_elem(svc_map("sl_flows"), &at, &line), 0);
 		for (size_t way = 0; way < SL_FLOW_WAYS; way++) {
 			if (!line.entries[way])
 				continue;
@@ -643,78 +418,78 @@ static void test_each_phase_sends_and_lists_who_is_not_listed(void **state)
 		uint32_t index;
 		int listed; /* enum sl_flow_state, -1: not */
 	} rows[] = {
-		{SL_PHASE_CLEAN, FRAME_TCP_SYN, SECOND, -1},
-		{SL_PHASE_CLEAN, FRAME_TCP_ACK, SECOND, -1},
-		{SL_PHASE_SPLIT, FRAME_TCP_SYN, SECOND, SL_FLOW_PROBATION},
-		{SL_PHASE_SPLIT, FRAME_TCP_ACK, FIRST, -1},
-		{SL_PHASE_SPLIT, FRAME_TCP_SYN | FRAME_TCP_ACK, FIRST, -1},
-		{SL_PHASE_RECORD, FRAME_TCP_SYN, SECOND, SL_FLOW_PROBATION},
-		{SL_PHASE_RECORD, FRAME_TCP_ACK, FIRST, SL_FLOW_OLD},
-		{SL_PHASE_LISTED, FRAME_TCP_SYN, SECOND, -1},
-		{SL_PHASE_LISTED, FRAME_TCP_ACK, SECOND, -1},
+		{SL_PHASE_CLEAN, FRAME_TCP_SYN, SVC_SECOND, -1},
+		{SL_PHASE_CLEAN, FRAME_TCP_ACK, SVC_SECOND, -1},
+		{SL_PHASE_SPLIT, FRAME_TCP_SYN, SVC_SECOND, SL_FLOW_PROBATION},
+		{SL_PHASE_SPLIT, FRAME_TCP_ACK, SVC_FIRST, -1},
+		{SL_PHASE_SPLIT, FRAME_TCP_SYN | FRAME_TCP_ACK, SVC_FIRST, -1},
+		{SL_PHASE_RECORD, FRAME_TCP_SYN, SVC_SECOND, SL_FLOW_PROBATION},
+		{SL_PHASE_RECORD, FRAME_TCP_ACK, SVC_FIRST, SL_FLOW_OLD},
+		{SL_PHASE_LISTED, FRAME_TCP_SYN, SVC_SECOND, -1},
+		{SL_PHASE_LISTED, FRAME_TCP_ACK, SVC_SECOND, -1},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		clear_flows();
-		put_slot(SECOND, FIRST, rows[i].phase);
-		make(CLIENT4, VIP4, IPPROTO_TCP, rows[i].flags, 0, 0);
+		svc_clear_flows();
+		svc_put_slot(SVC_SECOND, SVC_FIRST, rows[i].phase);
+		make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, rows[i].flags, 0, 0);
 		run(XDP_TX, SL_REASON_SERVICE);
 		uint64_t entry = only_entry();
-		if (out.bytes[4] != rows[i].index || !entry != (rows[i].listed < 0))
+		if (svc_out.bytes[4] != rows[i].index || !entry != (rows[i].listed < 0))
 			print_error("row %zu\n", i);
-		assert_int_equal(out.bytes[4], rows[i].index);
+		assert_int_equal(svc_out.bytes[4], rows[i].index);
 		assert_int_equal(!entry, rows[i].listed < 0);
 		if (!entry)
 			continue;
 		assert_int_equal(SL_FLOW_STATE(entry), rows[i].listed);
-		assert_int_equal(SL_FLOW_BACKEND(entry), BASE + rows[i].index);
+		assert_int_equal(SL_FLOW_BACKEND(entry), SVC_BASE + rows[i].index);
 	}
 }
 
 static void send_tcp(uint8_t flags, uint32_t index)
 {
-	make(CLIENT4, VIP4, IPPROTO_TCP, flags, 0, 0);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_TCP, flags, 0, 0);
 	run(XDP_TX, SL_REASON_SERVICE);
-	assert_int_equal(out.bytes[4], index);
+	assert_int_equal(svc_out.bytes[4], index);
 }
 
 static void test_listed_flow_stays_through_the_phases(void **state)
 {
-	put_slot(SECOND, FIRST, SL_PHASE_RECORD);
-	send_tcp(FRAME_TCP_ACK, FIRST);
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_RECORD);
+	send_tcp(FRAME_TCP_ACK, SVC_FIRST);
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_OLD);
-	send_tcp(FRAME_TCP_ACK, FIRST);
+	send_tcp(FRAME_TCP_ACK, SVC_FIRST);
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_ESTABLISHED);
-	put_slot(SECOND, SECOND, SL_PHASE_LISTED);
-	send_tcp(FRAME_TCP_ACK, FIRST);
-	send_tcp(0x11, FIRST); /* FIN, ACK */
+	svc_put_slot(SVC_SECOND, SVC_SECOND, SL_PHASE_LISTED);
+	send_tcp(FRAME_TCP_ACK, SVC_FIRST);
+	send_tcp(0x11, SVC_FIRST); /* FIN, ACK */
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_CLOSING);
-	send_tcp(0x04, FIRST); /* RST changes nothing but that it is no FIN */
+	send_tcp(0x04, SVC_FIRST); /* RST changes nothing but that it is no FIN */
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_ESTABLISHED);
 }
 
 static void test_new_connection_leaves_the_table_when_it_is_where_all_go(void **state)
 {
-	put_slot(SECOND, FIRST, SL_PHASE_SPLIT);
-	send_tcp(FRAME_TCP_SYN, SECOND);
-	send_tcp(FRAME_TCP_SYN, SECOND);
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_SPLIT);
+	send_tcp(FRAME_TCP_SYN, SVC_SECOND);
+	send_tcp(FRAME_TCP_SYN, SVC_SECOND);
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_PROBATION);
-	send_tcp(FRAME_TCP_ACK, SECOND);
+	send_tcp(FRAME_TCP_ACK, SVC_SECOND);
 	assert_int_equal(SL_FLOW_STATE(only_entry()), SL_FLOW_ESTABLISHED);
-	put_slot(SECOND, SECOND, SL_PHASE_LISTED);
-	send_tcp(FRAME_TCP_ACK, SECOND);
+	svc_put_slot(SVC_SECOND, SVC_SECOND, SL_PHASE_LISTED);
+	send_tcp(FRAME_TCP_ACK, SVC_SECOND);
 	assert_int_equal(only_entry(), 0);
 }
 
 static void test_flow_of_a_dead_backend_goes_to_current(void **state)
 {
-	put_slot(SECOND, FIRST, SL_PHASE_RECORD);
-	send_tcp(FRAME_TCP_ACK, FIRST);
-	put_backend(FIRST, "10.1.0.11", LO, 1500, SL_BACKEND_LIVE | SL_BACKEND_DEAD);
-	send_tcp(FRAME_TCP_ACK, SECOND);
-	assert_int_equal(SL_FLOW_BACKEND(only_entry()), BASE + SECOND);
-	clear_flows();
-	send_tcp(FRAME_TCP_ACK, SECOND); /* previous is dead: who is not listed, too */
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_RECORD);
+	send_tcp(FRAME_TCP_ACK, SVC_FIRST);
+	svc_put_backend(SVC_FIRST, "10.1.0.11", SVC_LO, 1500, SL_BACKEND_LIVE | SL_BACKEND_DEAD);
+	send_tcp(FRAME_TCP_ACK, SVC_SECOND);
+	assert_int_equal(SL_FLOW_BACKEND(only_entry()), SVC_BASE + SVC_SECOND);
+	svc_clear_flows();
+	send_tcp(FRAME_TCP_ACK, SVC_SECOND); /* previous is dead: who is not listed, too */
 }
 
 static void test_new_connection_without_room_goes_where_it_will_be_found(void **state)
@@ -727,14 +502,13 @@ static void test_new_connection_without_room_goes_where_it_will_be_found(void **
 	for (size_t way = 0; way < SL_FLOW_WAYS; way++) /* tags that are not the flow's */
 		full.entries[way] = (way + 1ULL) << SL_FLOW_TAG_AT |
 				    (uint64_t)SL_FLOW_ESTABLISHED << SL_FLOW_STATE_AT |
-				    (BASE + SECOND);
-	for (uint32_t at = 0; at < LINES; at++)
-		put(object->maps.sl_flows, at, &full);
-	put_slot(SECOND, FIRST, SL_PHASE_SPLIT);
-	send_tcp(FRAME_TCP_SYN, FIRST);
-	send_tcp(FRAME_TCP_ACK, FIRST);
-	assert_int_equal(
-		bpf_map_lookup_elem(bpf_map__fd(object->maps.sl_flow_counts), &zero, counts), 0);
+				    (SVC_BASE + SVC_SECOND);
+	for (uint32_t at = 0; at < SVC_LINES; at++)
+		svc_put("sl_flows", at, &full);
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_SPLIT);
+	send_tcp(FRAME_TCP_SYN, SVC_FIRST);
+	send_tcp(FRAME_TCP_ACK, SVC_FIRST);
+	assert_int_equal(bpf_map_lookup_elem(svc_map("sl_flow_counts"), &zero, counts), 0);
 	for (size_t cpu = 0; cpu < ARRAY_SIZE(counts); cpu++)
 		refused += counts[cpu].refused;
 	assert_int_equal(refused, 1);
@@ -742,22 +516,17 @@ static void test_new_connection_without_room_goes_where_it_will_be_found(void **
 
 static void test_source_affinity_keeps_a_clients_connections_together(void **state)
 {
-	put_service(SL_AFFINITY_SOURCE);
-	put_slot(SECOND, FIRST, SL_PHASE_RECORD);
-	send_tcp(FRAME_TCP_SYN, FIRST); /* a SYN opens nothing new */
-	make(CLIENT4, VIP4, IPPROTO_UDP, 0, 5, 0);
+	svc_put_service(SL_AFFINITY_SOURCE);
+	svc_put_slot(SVC_SECOND, SVC_FIRST, SL_PHASE_RECORD);
+	send_tcp(FRAME_TCP_SYN, SVC_FIRST); /* a SYN opens nothing new */
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 5, 0);
 	run(XDP_TX, SL_REASON_SERVICE);
-	assert_int_equal(out.bytes[4], FIRST);
-	assert_int_equal(SL_FLOW_BACKEND(only_entry()), BASE + FIRST); /* both are one entry */
+	assert_int_equal(svc_out.bytes[4], SVC_FIRST);
+	assert_int_equal(SL_FLOW_BACKEND(only_entry()),
+			 SVC_BASE + SVC_FIRST); /* both are one entry */
 }
 
-static int end(void **state)
-{
-	xdp_main_bpf__destroy(object);
-	return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup(name, begin)
+#define TEST(name) cmocka_unit_test_setup(name, svc_begin)
 
 int main(void)
 {
@@ -784,5 +553,5 @@ int main(void)
 		TEST(test_source_affinity_keeps_a_clients_connections_together),
 	};
 
-	return cmocka_run_group_tests(tests, env_setup, end);
+	return cmocka_run_group_tests(tests, env_setup, svc_end);
 }
