@@ -31,8 +31,8 @@ static const struct {
 };
 
 static const char *const wires[] = {
-	"ip link add nat-b type veth peer name nat-b1",
-	"ip link add nat-c type veth peer name nat-c1",
+	"ip link add nat-b address 02:00:00:00:00:b0 type veth peer name nat-b1",
+	"ip link add nat-c address 02:00:00:00:00:c0 type veth peer name nat-c1",
 	"ip link set nat-b up",
 	"ip link set nat-b1 up",
 	"ip link set nat-c up",
@@ -87,17 +87,36 @@ static uint32_t first_backend(enum nat_env_service service)
 	return 1 + (uint32_t)service * 16;
 }
 
-void nat_env_set_backend(enum nat_env_service service, unsigned int number, uint32_t flags)
+static struct sl_backend backend_of(enum nat_env_service service, unsigned int number)
 {
-	struct sl_backend backend = {
+	return (struct sl_backend){
 		.addr_be = {htonl(NAT_ENV_BACKEND(number))},
-		.flags = flags,
 		.family = SL_FAMILY_V4,
 		.port = services[service].to_port,
 		.service = service,
 		.id = number,
 	};
+}
 
+void nat_env_set_backend(enum nat_env_service service, unsigned int number, uint32_t flags)
+{
+	struct sl_backend backend = backend_of(service, number);
+
+	backend.flags = flags;
+	put(map_fd("sl_backends"), first_backend(service) + number, &backend);
+}
+
+void nat_env_set_hop(enum nat_env_service service, unsigned int number, const char *device,
+		     uint16_t mtu, const uint8_t to[6], const uint8_t from[6])
+{
+	struct sl_backend backend = backend_of(service, number);
+
+	backend.flags = SL_BACKEND_LIVE;
+	backend.ifindex = if_nametoindex(device);
+	assert_true(backend.ifindex > 0);
+	backend.mtu = mtu;
+	memcpy(backend.next_hop, to, sizeof(backend.next_hop));
+	memcpy(backend.from, from, sizeof(backend.from));
 	put(map_fd("sl_backends"), first_backend(service) + number, &backend);
 }
 
@@ -289,16 +308,21 @@ unsigned int nat_env_count(unsigned int address)
 	return count;
 }
 
+/* In one call: it is done twice for each packet. */
 static void read_counters(struct env_counters *ret_counters)
 {
-	struct sl_counter per_cpu[256];
+	static struct sl_counter rows[SL_REASON_COUNT * 256];
+	uint32_t keys[SL_REASON_COUNT], count = SL_REASON_COUNT, batch;
+	int cpus = libbpf_num_possible_cpus();
+	int ret = bpf_map_lookup_batch(counters_fd, NULL, &batch, keys, rows, &count, NULL);
 
+	assert_true(ret == 0 || ret == -ENOENT); /* the end */
+	assert_int_equal(count, SL_REASON_COUNT);
 	memset(ret_counters, 0, sizeof(*ret_counters));
-	for (uint32_t i = 0; i < SL_REASON_COUNT; i++) {
-		assert_return_code(bpf_map_lookup_elem(counters_fd, &i, per_cpu), errno);
-		for (int cpu = 0; cpu < libbpf_num_possible_cpus(); cpu++)
-			ret_counters->packets[i] += per_cpu[cpu].packets;
-	}
+	for (uint32_t row = 0; row < count; row++)
+		for (int cpu = 0; cpu < cpus; cpu++)
+			ret_counters->packets[keys[row]] +=
+				rows[row * (uint32_t)cpus + (uint32_t)cpu].packets;
 }
 
 int nat_env_run(const struct nat_packet *packet, struct nat_packet *ret_out,

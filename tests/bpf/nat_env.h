@@ -42,6 +42,9 @@ void nat_env_set_slots(bool previous, unsigned int address, unsigned int line_fi
 void nat_env_set_limits(bool pressed, uint16_t limit);
 void nat_env_set_limit(bool pressed, unsigned int state, bool has_rst, uint16_t limit);
 void nat_env_set_backend(enum nat_env_service service, unsigned int number, uint32_t flags);
+/* The backend's record knows its next hop: this device, these addresses. */
+void nat_env_set_hop(enum nat_env_service service, unsigned int number, const char *device,
+		     uint16_t mtu, const uint8_t to[6], const uint8_t from[6]);
 /* All slots of the service to this backend; 0: to all in turn. */
 void nat_env_set_fresh(enum nat_env_service service, unsigned int number);
 /* A device the packets come in by: "lo", "nat-b", "nat-c". */
