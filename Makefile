@@ -73,8 +73,10 @@ ALL_CFLAGS := $(BASE_CFLAGS) $(HARDEN_CFLAGS) $(VARIANT_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := $(HARDEN_LDFLAGS) $(VARIANT_LDFLAGS) $(LDFLAGS)
 ALL_LIBS := $(PACKAGE_LIBS) -lpthread -lm
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -fno-omit-frame-pointer -DSLUICE_FUZZ=1
+# What the programs read of the kernel is its stable interface and packets: nothing needs to be
+# relocated, which would read all types of the kernel for each object that is loaded.
 BPF_CFLAGS := -target bpf -std=gnu11 -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter \
-	-D__TARGET_ARCH_x86 -I. -Iinclude -Ibpf \
+	-D__TARGET_ARCH_x86 -DBPF_NO_PRESERVE_ACCESS_INDEX -I. -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)
 LLHTTP := api http llhttp
 LLHTTP_CFLAGS := -std=gnu11 -g -w -DLLHTTP_STRICT_MODE=1 -I/usr/share/include/llhttp
