@@ -3,8 +3,8 @@
 Idle connections: the memory of Sluice, nginx and haproxy for each of 10,000 keep-alive connections
 that have had one request answered. Prints a table and writes build/bench/idle.json. Needs root.
 
-What counts is the proportional set size of the processes (smaps_rollup), before and with the
-connections; each round starts the programs anew. The kernel's sockets are the same for all of them.
+What counts is the proportional set size of the processes without the files they map, whose part
+depends on who else maps them (smaps_rollup), before and with the connections; each round starts the programs anew. The kernel's sockets are the same for all of them.
 Where descriptors are short haproxy gets fewer connections: the figure is for each. nginx makes the
 structs of all connections that it may have when it starts (some 420 bytes each): they are not in its
 figure, ours are.
@@ -63,12 +63,12 @@ class IdleSluice(Sluice):
 
 
 def memory_bytes(program):
-    """Of a program and its children: shared pages count for each by its part."""
+    """Of a program and its children: pages that they share count for each by its part."""
     total = 0
     for pid in [program.pid, *machine.children(program.pid)]:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
             for line in file:
-                if line.startswith("Pss:"):
+                if line.startswith(("Pss_Anon:", "Pss_Shmem:")):
                     total += int(line.split()[1]) * 1024
     return total
 

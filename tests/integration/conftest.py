@@ -2,13 +2,15 @@
 Fixtures of the integration tests. Root, network namespaces and BPF are needed.
 
 SLUICE_BUILD    where the binaries are (default: build)
-SLUICE_ENGINES  "io_uring,epoll" by default: every test runs once under each
+SLUICE_ENGINES  "io_uring,epoll" by default: tests run once under each, but those of modules marked
+                one_engine, whose subject no engine has a part in, only under the first
 SLUICE_LONG     1: full counts
 SLUICE_SEED     seed of the random tests; the one used is printed in the report's header
 """
 import atexit
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -25,17 +27,44 @@ from lib.programs import build_dir  # noqa: E402
 ENGINES = [name for name in os.environ.get("SLUICE_ENGINES", "io_uring,epoll").split(",") if name]
 LONG = os.environ.get("SLUICE_LONG") == "1"
 TEST_DEADLINE_S = 1200 if LONG else 150
-SEED = int(os.environ.get("SLUICE_SEED") or random.SystemRandom().randrange(1 << 32))
+SEED = int(os.environ.setdefault("SLUICE_SEED", str(random.SystemRandom().randrange(1 << 32))))
 
 
 def pytest_report_header():
     return f"sluice: {build_dir()}, engines {', '.join(ENGINES)}, long {LONG}, seed {SEED}"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_configure(config):
+    config.addinivalue_line("markers", "one_engine(yes=True): the engine has no part in what is "
+                            "tested; a test may say False where its module says True")
+
+
+def is_once_too_often(item):
+    mark = item.get_closest_marker("one_engine")
+    engine = item.callspec.params.get("engine") if hasattr(item, "callspec") else None
+    return mark and mark.args != (False,) and engine not in (None, ENGINES[0])
+
+
+def pytest_collection_modifyitems(config, items):
+    config.hook.pytest_deselected(items=[item for item in items if is_once_too_often(item)])
+    items[:] = [item for item in items if not is_once_too_often(item)]
     if os.geteuid() != 0:
         for item in items:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Several workers: tests that share a daemon, of one module and engine, go to one of them."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByDaemon(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module, _, test = nodeid.partition("::")
+            return " ".join([module] + [engine for engine in ENGINES
+                                        if re.search(rf"[[-]{engine}[]-]", test)])
+
+    return ByDaemon(config, log)
 
 
 def _end(*_):

@@ -14,6 +14,8 @@ from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.wait import wait_until
 from lib.wire import Truncated, Wire, request, response
 
+pytestmark = pytest.mark.one_engine
+
 BACKEND_PORT = 9310
 COMBINED = re.compile(
     r'(\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
@@ -172,6 +174,7 @@ def test_an_upstream_that_refuses_is_told_without_an_answer_of_it(logged):
     assert entry["upstream_ms"] is None and entry["connect_ms"] is None
 
 
+@pytest.mark.one_engine(False)
 def test_an_upstream_that_dies_in_the_body_leaves_status_and_reason(topology, logged):
     def die(connection):
         connection.read_request()
@@ -187,6 +190,7 @@ def test_an_upstream_that_dies_in_the_body_leaves_status_and_reason(topology, lo
     assert entry["reason"] == "upstream closed the connection"
 
 
+@pytest.mark.one_engine(False)
 def test_clients_that_leave_are_told_with_what_they_got(topology, logged):
     gone = threading.Event()
 
@@ -450,6 +454,7 @@ def test_what_was_answered_before_a_stop_is_in_the_file(logged):
     assert len(logged.path.read_text().splitlines()) == 300
 
 
+@pytest.mark.one_engine(False)
 def test_an_exchange_that_the_stop_cuts_is_told(topology, logged):
     logged.start(drain="0s")
     backend = RawBackend(topology, BACKEND[0], BACKEND_PORT, lambda each: each.wait_for_end())

@@ -8,6 +8,8 @@ from lib.netns import CLIENT
 from lib.wait import wait_until
 from lib.wire import response
 
+pytestmark = pytest.mark.one_engine
+
 BALANCES = ["round-robin", "least-requests", "random-two"]
 
 
@@ -135,6 +137,7 @@ FAILURES = {
 EJECT = "ejection: { consecutive_failures: 3, base: 1h, max: 50% }"
 
 
+@pytest.mark.one_engine(False)
 @pytest.mark.parametrize("failure", FAILURES)
 def test_endpoint_that_fails_in_a_row_is_ejected(group, failure):
     up = group([named(0), FAILURES[failure]], EJECT, "retry: { on: [] }",
@@ -210,6 +213,7 @@ def test_one_of_two_stays_whatever_happens(group):
     assert sorted(each["state"] for each in up.facts()["endpoints"]) == ["ejected", "ok"]
 
 
+@pytest.mark.one_engine(False)
 def test_errors_made_here_never_count_against_an_endpoint(group, sluice):
     """DESIGN 3: there are no descriptors for a connection, so nobody can say what it would do."""
     sluice.descriptors = 128
@@ -232,6 +236,7 @@ def test_errors_made_here_never_count_against_an_endpoint(group, sluice):
     assert up.facts()["retries"] == 0
 
 
+@pytest.mark.one_engine(False)
 def test_clients_that_leave_never_count_against_an_endpoint(group):
     up = group([never_answer], "ejection: { consecutive_failures: 1, base: 1h, max: 100% }")
     for number in range(5):

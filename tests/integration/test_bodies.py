@@ -223,9 +223,10 @@ def test_more_slow_readers_than_pipes_keep_their_bytes(hashing, topology):
     """Who gets no pipe is served by buffers; a reader that leaves gives its pipe back."""
     size, readers = 2 * MIB, 72
     for _ in range(2):
-        wires = [Wire(topology.connect("client", SLUICE, 80)) for _ in range(readers)]
-        heads = []
-        for number, wire in enumerate(wires):
+        wires, heads = [], []
+        for number in range(readers):
+            wire = Wire(topology.connect("client", SLUICE, 80))
+            wires.append(wire)
             wire.send(request("/", "GET", [f"x-answer: {number} {size} length 1"],
                               host="hashing.test"))
             heads.append(wire.read_response_head())

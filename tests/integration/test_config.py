@@ -12,6 +12,8 @@ from lib.programs import build_dir
 from lib.wait import Thread, wait_until
 from lib.wire import Wire, request
 
+pytestmark = pytest.mark.one_engine
+
 
 def saying(word, port=80, more=""):
     return f"""
@@ -185,6 +187,7 @@ def test_sighup_swaps_the_configuration(sluice, topology):
     wait_until(lambda: ask(topology).body == b"new", "the new configuration answers")
 
 
+@pytest.mark.one_engine(False)
 def test_listeners_come_and_go_with_a_reload(sluice, topology):
     sluice.configure(saying("one", 80))
     sluice.start()
@@ -204,6 +207,7 @@ def test_change_that_needs_a_restart_is_refused(sluice, topology):
     assert ask(topology).body == b"old"
 
 
+@pytest.mark.one_engine(False)
 def test_reloads_under_load_lose_no_request(sluice, topology, long):
     """Two users on kept and on fresh connections, while the configuration changes all the time."""
     sluice.configure(saying("a"))
@@ -237,6 +241,7 @@ def test_reloads_under_load_lose_no_request(sluice, topology, long):
     assert all(thread.finish() > 0 for thread in threads)
 
 
+@pytest.mark.one_engine(False)
 def test_reload_does_not_touch_a_running_answer(sluice, topology):
     """Not even when route, upstream and listener are gone from the new configuration."""
     go_on = threading.Event()

@@ -9,6 +9,8 @@ from lib.daemon import NotReady, Sluice
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request
 
+pytestmark = pytest.mark.one_engine
+
 BACK = (BACKEND[0], 9350)
 CLOSED = (BACKEND[0], 9351)
 PAGES = {

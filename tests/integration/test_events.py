@@ -2,11 +2,15 @@
 import json
 import subprocess
 
+import pytest
+
 from lib.backend import RawBackend
 from lib.netns import BACKEND, SLUICE
 from lib.programs import build_dir
 from lib.wait import wait_until
 from lib.wire import Wire
+
+pytestmark = pytest.mark.one_engine
 
 CONFIG = f"""
 listeners: [ {{ name: web, address: "{SLUICE}:80" }} ]

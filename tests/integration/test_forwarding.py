@@ -6,6 +6,8 @@ from lib.daemon import Sluice
 from lib.netns import BACKEND, CLIENT, CLIENT6, SLUICE, SLUICE6
 from lib.wire import Wire, request
 
+pytestmark = pytest.mark.one_engine
+
 BACK = (BACKEND[0], 9330)
 CONFIG = f"""
 listeners:

@@ -9,6 +9,8 @@ from lib.daemon import Sluice
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request
 
+pytestmark = pytest.mark.one_engine
+
 BACK = (BACKEND[0], 9320)
 CONFIG = f"""
 listeners:

@@ -8,6 +8,8 @@ from lib.netns import BACKEND, CLIENT, NO_HOST, SLUICE
 from lib.programs import start_nginx
 from lib.wire import Truncated, Wire, chunk, request, response
 
+pytestmark = pytest.mark.one_engine
+
 BACK = (BACKEND[0], 9340)
 OTHER_END = (BACKEND[1], 9341)
 NOBODY = (NO_HOST, 9342)

@@ -9,6 +9,8 @@ from lib.netns import CLIENT, CLIENT6, SLUICE, SLUICE6
 from lib.programs import status_fields
 from lib.wait import wait_until
 
+pytestmark = pytest.mark.one_engine
+
 @pytest.mark.parametrize("xdp", ["native", "generic"])
 def test_denied_addresses_are_dropped_and_others_served(sluice, topology, xdp):
     configure(sluice, xdp, deny=f"{CLIENT[1]}, {{ cidr: '{CLIENT6[1]}', reason: scanner }}, "
@@ -157,6 +159,7 @@ def test_the_other_sockets_of_the_node_are_left_alone(sluice, topology):
             assert sock.recv(100) == b"not sluice"
 
 
+@pytest.mark.one_engine(False)
 def test_all_workers_get_connections(sluice, topology):
     configure(sluice)
     sluice.start()
@@ -177,6 +180,7 @@ routes: [ {{ name: say, respond: {{ status: 200, body: here }} }} ]
     sluice.write(sluice.config_path.read_text().replace("  user: root\n", ""))
 
 
+@pytest.mark.one_engine(False)
 def test_without_bpf_addresses_are_bound_and_served(sluice, topology):
     without_bpf(sluice)
     sluice.start()
@@ -189,6 +193,7 @@ def test_without_bpf_addresses_are_bound_and_served(sluice, topology):
     assert sluice.admin("/v1/deny", "POST", {"cidr": "192.0.2.1"}, status=503)["error"]
 
 
+@pytest.mark.one_engine(False)
 def test_without_bpf_listeners_come_and_go_with_a_reload(sluice, topology):
     without_bpf(sluice)
     sluice.start()

@@ -24,7 +24,8 @@ listeners:
     limits: {{ header_bytes: 64KiB, field_bytes: 60KiB }}
     timeouts: {{ header: 60s, idle: 120s }}
 upstreams:
-  - {{ name: up, endpoints: [ "{BACKEND[0]}:9000" ], limits: {{ connections: 4096 }} }}
+  - {{ name: up, endpoints: [ "{BACKEND[0]}:9000" ], limits: {{ connections: 4096 }},
+       timeouts: {{ response: 120s }} }}
   - {{ name: good, endpoints: [ "{BACKEND[1]}:9000" ] }}
 routes:
   - {{ name: good, match: {{ hosts: [ good.test ] }}, proxy: {{ upstream: good }} }}

@@ -9,6 +9,8 @@ import pytest
 from lib.netns import BACKEND, CLIENT, DOWN, UP
 from lib.programs import build_dir
 
+pytestmark = pytest.mark.one_engine
+
 VIP = "203.0.113.80"
 SOURCE = "198.18.0.1"  # nobody's: the backends have a route to it
 TO_PORT = 8080

@@ -5,6 +5,8 @@ from lib.daemon import Sluice
 from lib.netns import CLIENT, SLUICE
 from lib.wire import Wire, request
 
+pytestmark = pytest.mark.one_engine
+
 CONFIG = f"""
 listeners:
   - {{ name: web, address: [ "{SLUICE}:80", "{SLUICE}:8095" ] }}

@@ -31,6 +31,7 @@ def assert_dropped_without_daemon(sluice, topology, source):
         wait_until(lambda: denied_packets(sluice) > before, "the counter of deny moved")
 
 
+@pytest.mark.one_engine
 def test_kill_9_leaves_deny_working_and_a_restart_adopts_the_pins(sluice, topology):
     configure(sluice, deny=CLIENT[1])
     sluice.start()
@@ -51,6 +52,7 @@ def test_kill_9_leaves_deny_working_and_a_restart_adopts_the_pins(sluice, topolo
     assert_dropped(sluice, topology, CLIENT[2])
 
 
+@pytest.mark.one_engine
 def test_cli_changes_the_lists_while_no_daemon_lives(sluice, topology):
     configure(sluice)
     sluice.start()
@@ -71,6 +73,7 @@ def test_cli_changes_the_lists_while_no_daemon_lives(sluice, topology):
     assert reach(topology, source=CLIENT[2])
 
 
+@pytest.mark.one_engine
 def test_changes_by_cli_survive_the_loss_of_the_pins(sluice, topology):
     """As after a reboot: the overlay in state_dir brings them back."""
     configure(sluice)
@@ -91,6 +94,7 @@ def reach_nobody(topology):
     return True
 
 
+@pytest.mark.one_engine
 def test_orderly_stop_leaves_the_kernel_part_at_work(sluice, topology):
     configure(sluice, deny=CLIENT[1])
     sluice.start()
@@ -99,6 +103,7 @@ def test_orderly_stop_leaves_the_kernel_part_at_work(sluice, topology):
     assert not os.path.exists(sluice.socket_path)
 
 
+@pytest.mark.one_engine
 def test_unload_removes_everything(sluice, topology):
     configure(sluice, deny=CLIENT[1])
     sluice.start()

@@ -6,6 +6,8 @@ from lib.daemon import Sluice
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, response
 
+pytestmark = pytest.mark.one_engine
+
 CONFIG = f"""
 listeners: [ {{ name: web, address: "{SLUICE}:80" }} ]
 upstreams: [ {{ name: app, endpoints: [ "{BACKEND[0]}:9310" ] }} ]

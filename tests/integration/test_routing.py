@@ -8,6 +8,8 @@ from lib.daemon import Sluice
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request, response
 
+pytestmark = pytest.mark.one_engine
+
 ROUTES = [
     # name, match
     ("any-prefix", "path: { prefix: / }"),

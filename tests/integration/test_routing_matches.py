@@ -5,6 +5,8 @@ from lib.daemon import Sluice
 from lib.netns import SLUICE
 from lib.wire import Wire
 
+pytestmark = pytest.mark.one_engine
+
 ROUTES = [
     # name, match
     ("pages", 'path: { template: "/pages/{id}" }'),

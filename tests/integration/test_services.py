@@ -1,6 +1,10 @@
 """L4 services: from the configuration and from people into the kernel, over reloads and restarts."""
+import pytest
+
 from lib.netns import DOWN
 from lib.wait import wait_until
+
+pytestmark = pytest.mark.one_engine
 
 CONFIG = f"""
 dataplane:
@@ -71,7 +75,7 @@ def test_removed_backend_goes_when_its_drain_is_over(sluice):
 
 
 def test_people_change_backends_and_a_restart_keeps_it(sluice):
-    configure(sluice)
+    configure(sluice, drain="1h")  # the phases go on when it is over
     sluice.start()
     sluice.cli("backend", "drain", "fd77::11", "service", "dns", check=True)
     sluice.cli("backend", "weight", "fd77::12", "service", "dns", "weight", "10", check=True)

@@ -8,6 +8,8 @@ from lib.daemon import Sluice
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.wire import Wire, response
 
+pytestmark = pytest.mark.one_engine
+
 TRUSTED = CLIENT[1]
 TRUST = f"  trusted_proxies: [ {TRUSTED} ]\n"
 PORTS = {"blue": 9320, "green": 9321, "down": 9322}

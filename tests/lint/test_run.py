@@ -112,3 +112,49 @@ def test_what_another_living_session_holds_is_not_ours(monkeypatch):
     gone = {"namespace sltest-4194305-client", "program sl_main id 1"} # beyond any pid
     monkeypatch.setattr(leftovers, "look", lambda: leftovers.before | gone)
     assert leftovers.new() == sorted(gone)
+
+
+class Scripted(run.Runner):
+    """A group whose commands are the test's."""
+
+    def group_hello(self):
+        self.lines("hello", ["printf", "ok a\\nnot ok b\\n"], 10)
+
+    def group_long(self):
+        self.lines("long", ["bash", "-c", "touch $SCRATCH/began; exec sleep 1000"], 1000)
+
+
+@pytest.fixture(name="lane")
+def make_lane(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "Runner", Scripted)
+    monkeypatch.setattr(run, "PROCESSES", run.Processes())
+    env = dict(os.environ, SLUICE_BUILD=str(tmp_path), SCRATCH=str(tmp_path))
+    return lambda groups: run.Lane("side", env, groups)
+
+
+def test_groups_of_a_lane_are_counted_timed_and_told_apart(lane, capsys):
+    tally = run.Tally()
+    tally.ok()
+    lane(["hello"]).finish(tally)
+    assert (tally.passed, tally.failures) == (2, ["hello b"])
+    assert [name for name, _ in tally.times] == ["hello"]
+    lines = capsys.readouterr().out.splitlines()
+    assert "side |   ok a" in lines and all(line.startswith("side | ") for line in lines)
+
+
+def test_a_lane_that_cannot_go_on_is_a_failure(lane):
+    tally = run.Tally()
+    lane(["nonsense"]).finish(tally)
+    assert len(tally.failures) == 1 and tally.failures[0].startswith("side (")
+
+
+def test_a_run_that_is_stopped_ends_what_its_lanes_run(lane, tmp_path):
+    side = lane(["long", "hello"])
+    deadline = time.monotonic() + 10
+    while not (tmp_path / "began").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    run.PROCESSES.stop()
+    side.join(10)
+    assert not side.is_alive()
+    assert side.runner.tally.passed == 0 # and the next group did not begin
