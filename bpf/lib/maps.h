@@ -5,9 +5,8 @@
  *  map             key                value                   writer      reader     size
  *  sl_meta         0                  sl_meta                 loader      loader     1
  *  sl_counters     enum sl_reason     sl_counter, per CPU     BPF         userspace  SL_REASON_MAX
- *  sl_allow4, 6    sl_lpm4_key, 6     sl_access_value         userspace   sl_main    SL_ALLOW_MAX
- *  sl_deny4, 6     sl_lpm4_key, 6     sl_access_value         userspace   sl_main    SL_DENY_MAX
- *  sl_access_used  0                  sl_access_used          userspace   sl_main    1
+ *  sl_access_conf  0                  sl_access_conf          userspace   sl_main    1
+ *  sl_access_sets  SL_ACCESS_SET()    array of sl_access_line userspace   sl_main    ACCESS_SETS
  *  sl_steer_conf   0                  sl_steer_conf           userspace   BPF        1
  *  sl_steer_slots  0                  sl_steer_slots          userspace   sl_steer   1
  *  sl_steer_state  0                  sl_steer_state          BPF, user   BPF        1
@@ -35,7 +34,9 @@
  *
  * All are pinned. Sizes with a star are defaults: the loader may set others before load. Tries and
  * hashes take memory by the element, so a high limit costs nothing. Names are at most 15 bytes: the
- * kernel cuts longer ones. The tables in sl_nat_tables are made by userspace and live in that map.
+ * kernel cuts longer ones. The tables in sl_nat_tables are made by userspace and live in that map;
+ * so do the sets in sl_access_sets, which are also pinned: as sl_allow4, sl_allow6, sl_deny4,
+ * sl_deny6.
  */
 #ifndef SLUICE_BPF_LIB_MAPS_H
 #define SLUICE_BPF_LIB_MAPS_H
@@ -81,16 +82,23 @@
 MAP_ARRAY(sl_meta, BPF_MAP_TYPE_ARRAY, struct sl_meta, 1);
 MAP_ARRAY(sl_counters, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_REASON_MAX);
 
-MAP_SPARSE(sl_allow4, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm4_key, struct sl_access_value,
-	   SL_ALLOW_MAX);
-MAP_SPARSE(sl_allow6, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm6_key, struct sl_access_value,
-	   SL_ALLOW_MAX);
-MAP_SPARSE(sl_deny4, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm4_key, struct sl_access_value,
-	   SL_DENY_MAX);
-MAP_SPARSE(sl_deny6, BPF_MAP_TYPE_LPM_TRIE, struct sl_lpm6_key, struct sl_access_value,
-	   SL_DENY_MAX);
+/* Of any number of lines, of 5.10 and later. By size: see nat_lines. */
+struct access_lines {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(union sl_access_line));
+};
 
-MAP_MMAP(sl_access_used, struct sl_access_used, 1);
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, SL_ACCESS_SETS);
+	__type(key, __u32);
+	__array(values, struct access_lines);
+} sl_access_sets SEC(".maps");
+
+MAP_MMAP(sl_access_conf, struct sl_access_conf, 1);
 
 MAP_ARRAY(sl_steer_conf, BPF_MAP_TYPE_ARRAY, struct sl_steer_conf, 1);
 MAP_ARRAY(sl_steer_slots, BPF_MAP_TYPE_ARRAY, struct sl_steer_slots, 1);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "kern/access_map.h"
 #include "kern/dataplane_internal.h"
 #include "xdp_main.skel.h"
 
@@ -77,20 +78,15 @@ static void add(enum access_list_kind kind, const char *text, enum access_origin
 	env_assert_ok(access_list_add(dataplane, kind, &entry, &err), &err);
 }
 
-/* Makes one part of an element as old as time lets it become, as the kernel sees it. */
-static void expire(enum dataplane_map map, const char *text, int part)
+/* Makes one part of an entry as old as time lets it become, as the kernel sees it. */
+static void expire(const char *text, int part)
 {
+	static const struct access_part old = {2, 1, ""};
 	struct ip_prefix prefix = prefix_of(text);
-	struct sl_lpm6_key key = {.prefix_bits = prefix.bits};
-	struct sl_access_value value;
+	uint32_t place;
 
-	memcpy(key.addr_be, prefix.addr.bytes, prefix.addr.family == AF_INET6 ? 16 : 4);
-	assert_int_equal(bpf_map_lookup_elem(dataplane->maps[map], &key, &value), 0);
-	assert_int_equal(value.prefix_bits, prefix.bits);
-	value.parts[part].expires_boot_ns = 1;
-	value.parts[part].expires_wall_ms = 1;
-	assert_int_equal(bpf_map_update_elem(dataplane->maps[map], &key, &value, BPF_EXIST), 0);
-	/* Written behind the module's back, so its memory of the next expiry is told, too. */
+	assert_int_equal(access_map_put(dataplane, ACCESS_DENY, &prefix, part, &old, &place), 0);
+	/* Written behind the list's back, so its memory of the next expiry is told, too. */
 	memset(dataplane->next_expiry_ns, 0, sizeof(dataplane->next_expiry_ns));
 }
 
@@ -200,10 +196,10 @@ static void test_expired_entry_matches_no_longer_and_hides_no_shorter_one(void *
 	add(ACCESS_DENY, "198.51.100.0/24", ACCESS_FROM_CLI);
 	add(ACCESS_DENY, "198.51.100.0/26", ACCESS_FROM_CLI);
 	add(ACCESS_DENY, "198.51.100.7", ACCESS_FROM_CLI);
-	expire(DATAPLANE_MAP_DENY4, "198.51.100.7", SL_ACCESS_CLI);
-	expire(DATAPLANE_MAP_DENY4, "198.51.100.0/26", SL_ACCESS_CLI);
+	expire("198.51.100.7", SL_ACCESS_CLI);
+	expire("198.51.100.0/26", SL_ACCESS_CLI);
 	assert_string_equal(reason_for("198.51.100.7"), "deny");
-	expire(DATAPLANE_MAP_DENY4, "198.51.100.0/24", SL_ACCESS_CLI);
+	expire("198.51.100.0/24", SL_ACCESS_CLI);
 	assert_string_equal(reason_for("198.51.100.7"), "pass");
 	assert_int_equal(count_entries(ACCESS_DENY), 0);
 }
@@ -220,10 +216,10 @@ static void test_every_dead_length_of_ipv6_is_searched_through(void **state)
 	}
 	for (int bits = 1; bits <= 128; bits++) {
 		(void)snprintf(text, sizeof(text), "::/%d", bits);
-		expire(DATAPLANE_MAP_DENY6, text, SL_ACCESS_CLI);
+		expire(text, SL_ACCESS_CLI);
 	}
 	assert_string_equal(reason_for("::"), "deny");
-	expire(DATAPLANE_MAP_DENY6, "::/0", SL_ACCESS_CLI);
+	expire("::/0", SL_ACCESS_CLI);
 	assert_string_equal(reason_for("::"), "pass");
 	assert_int_equal(access_list_sweep(dataplane), 129);
 }
@@ -267,7 +263,7 @@ static void test_persons_entry_stands_before_the_files_and_uncovers_it_when_it_e
 	assert_int_equal(access_list_find(dataplane, ACCESS_DENY, &prefix, &found), 0);
 	assert_int_equal(found.origin, ACCESS_FROM_CLI);
 	assert_string_equal(found.reason, "by hand");
-	expire(DATAPLANE_MAP_DENY4, "198.51.100.7", SL_ACCESS_CLI);
+	expire("198.51.100.7", SL_ACCESS_CLI);
 	assert_string_equal(reason_for("198.51.100.7"), "deny");
 	assert_int_equal(access_list_sweep(dataplane), 1);
 	assert_int_equal(access_list_find(dataplane, ACCESS_DENY, &prefix, &found), 0);

@@ -588,13 +588,14 @@ static void test_map_of_another_shape_is_refused(void **state)
 
 	setup_devices();
 	dataplane_free(open_dataplane());
-	assert_int_equal(unlink(ENV_DIR "/sl_deny4"), 0);
-	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sl_deny4", 4, 4, 1, NULL);
+	assert_int_equal(unlink(ENV_DIR "/sl_access_sets"), 0);
+	fd = bpf_map_create(BPF_MAP_TYPE_ARRAY, "sl_access_sets", 4, 4, 1, NULL);
 	assert_return_code(fd, errno);
-	assert_int_equal(bpf_obj_pin(fd, ENV_DIR "/sl_deny4"), 0);
+	assert_int_equal(bpf_obj_pin(fd, ENV_DIR "/sl_access_sets"), 0);
 	(void)close(fd);
 	assert_int_equal(dataplane_open(ENV_DIR, &dataplane, &err), -EPROTO);
-	assert_non_null(strstr(err.text, ENV_DIR "/sl_deny4' has the shape of another version"));
+	assert_non_null(
+		strstr(err.text, ENV_DIR "/sl_access_sets' has the shape of another version"));
 }
 
 static void test_missing_pin_is_made_again(void **state)
@@ -603,7 +604,7 @@ static void test_missing_pin_is_made_again(void **state)
 
 	setup_devices();
 	dataplane_free(open_dataplane());
-	assert_int_equal(unlink(ENV_DIR "/sl_deny4"), 0);
+	assert_int_equal(unlink(ENV_DIR "/sl_access_sets"), 0);
 	assert_int_equal(dataplane_open_pinned(ENV_DIR, true, &dataplane, NULL), -ENOENT);
 	dataplane = open_dataplane();
 	deny(dataplane, "198.51.100.7");

@@ -1,121 +1,71 @@
 #include "kern/access_list.h"
 
-#include <bpf/bpf.h>
 #include <errno.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "kern/access_map.h"
 #include "kern/dataplane_internal.h"
-#include "kern/map_walk.h"
 
 _Static_assert(ACCESS_REASON_MAX == SL_ACCESS_REASON_MAX, "reason text");
 _Static_assert(ACCESS_FROM_CONFIG == SL_ACCESS_CONFIG && ACCESS_FROM_CLI == SL_ACCESS_CLI,
 	       "an entry's origin is the index of its part");
-
-/* Key of either family's trie. */
-union trie_key {
-	uint32_t prefix_bits;
-	struct sl_lpm4_key v4;
-	struct sl_lpm6_key v6;
-};
-
-/* One of the four tries. */
-struct trie {
-	int fd;
-	bool is_v6;
-	size_t key_bytes;
-	size_t max_entries;
-	uint64_t *next_expiry_ns;
-	int used_fd;
-	enum access_list_kind kind;
-};
-
-static struct trie trie_of(struct dataplane *dataplane, enum access_list_kind kind, bool is_v6)
-{
-	static const enum dataplane_map maps[2][2] = {
-		[ACCESS_ALLOW] = {DATAPLANE_MAP_ALLOW4, DATAPLANE_MAP_ALLOW6},
-		[ACCESS_DENY] = {DATAPLANE_MAP_DENY4, DATAPLANE_MAP_DENY6},
-	};
-
-	return (struct trie){
-		.fd = dataplane->maps[maps[kind][is_v6]],
-		.is_v6 = is_v6,
-		.key_bytes = is_v6 ? sizeof(struct sl_lpm6_key) : sizeof(struct sl_lpm4_key),
-		.max_entries = kind == ACCESS_ALLOW ? SL_ALLOW_MAX : SL_DENY_MAX,
-		.next_expiry_ns = &dataplane->next_expiry_ns[kind][is_v6],
-		.used_fd = dataplane->maps[DATAPLANE_MAP_ACCESS_USED],
-		.kind = kind,
-	};
-}
 
 static const char *list_name(enum access_list_kind kind)
 {
 	return kind == ACCESS_ALLOW ? "allow" : "deny";
 }
 
-static union trie_key key_of(const struct ip_prefix *prefix)
+static bool is_v6(const struct ip_prefix *prefix)
 {
-	union trie_key key = {.v6 = {.prefix_bits = prefix->bits}};
-
-	memcpy(key.v6.addr_be, prefix->addr.bytes, prefix->addr.family == AF_INET6 ? 16 : 4);
-	return key;
+	return prefix->addr.family == AF_INET6;
 }
 
-static struct ip_prefix prefix_of(const struct trie *trie, const union trie_key *key)
+static bool has_part(const struct sl_access_entry *entry, int part)
 {
-	struct ip_prefix prefix = {
-		.addr.family = trie->is_v6 ? AF_INET6 : AF_INET,
-		.bits = (uint8_t)key->prefix_bits,
-	};
-
-	memcpy(prefix.addr.bytes, key->v6.addr_be, trie->is_v6 ? 16 : 4);
-	return prefix;
+	return entry->expires_boot_ns[part] != SL_ACCESS_ABSENT;
 }
 
-static bool part_is_live(const struct sl_access_value *value, int part, uint64_t now_ns)
+static bool part_is_live(const struct sl_access_entry *entry, int part, uint64_t now_ns)
 {
-	return value->present & 1U << part &&
-	       (!value->parts[part].expires_boot_ns || value->parts[part].expires_boot_ns > now_ns);
+	return has_part(entry, part) && (entry->expires_boot_ns[part] == SL_ACCESS_NEVER ||
+					 entry->expires_boot_ns[part] > now_ns);
 }
 
 /* The person's part is what is shown while it lives. -ENOENT when no part does. */
-static int entry_of(const struct ip_prefix *prefix, const struct sl_access_value *value,
-		    uint64_t now_ns, struct access_entry *ret_entry)
+static int entry_at(const struct access_set *set, uint32_t place, uint64_t now_ns,
+		    struct access_entry *ret_entry)
 {
-	int part = part_is_live(value, SL_ACCESS_CLI, now_ns) ? SL_ACCESS_CLI : SL_ACCESS_CONFIG;
+	const struct sl_access_entry *entry = access_set_entry(set, place);
+	struct sl_counter hits;
+	int part = SL_ACCESS_CONFIG;
 
-	if (!part_is_live(value, part, now_ns))
+	if (!entry)
 		return -ENOENT;
+	if (part_is_live(entry, SL_ACCESS_CLI, now_ns))
+		part = SL_ACCESS_CLI;
+	else if (!part_is_live(entry, part, now_ns))
+		return -ENOENT;
+	hits = access_set_hits(set, place);
 	*ret_entry = (struct access_entry){
-		.prefix = *prefix,
-		.expires_wall_ms = value->parts[part].expires_wall_ms,
+		.prefix = access_set_prefix(set, entry),
+		.expires_wall_ms = entry->expires_wall_ms[part],
 		.origin = part == SL_ACCESS_CLI ? ACCESS_FROM_CLI : ACCESS_FROM_CONFIG,
+		.packets = hits.packets,
+		.bytes = hits.bytes,
 	};
-	/* The map is input: the text may lack its end. */
-	(void)snprintf(ret_entry->reason, sizeof(ret_entry->reason), "%.*s", ACCESS_REASON_MAX - 1,
-		       value->parts[part].reason);
-	return 0;
-}
-
-/* Exactly this key, unlike the kernel's lookup in a trie, which answers with a shorter one, too. */
-static int read_value(const struct trie *trie, const union trie_key *key,
-		      struct sl_access_value *ret_value)
-{
-	struct sl_access_value value;
-	int ret = bpf_map_lookup_elem(trie->fd, key, &value);
-
-	if (ret)
-		return ret;
-	if (value.prefix_bits != key->prefix_bits)
-		return -ENOENT;
-	*ret_value = value;
+	access_set_reason(set, entry, part, ret_entry->reason);
 	return 0;
 }
 
 /* -ETIME: the entry has expired already. */
-static int make_part(const struct access_entry *entry, struct sl_access_part *ret_part)
+static int make_part(const struct access_entry *entry, struct access_part *ret_part)
 {
-	struct sl_access_part part = {.expires_wall_ms = entry->expires_wall_ms};
+	struct access_part part = {
+		.expires_boot_ns = SL_ACCESS_NEVER,
+		.expires_wall_ms = entry->expires_wall_ms,
+		.reason = entry->reason,
+	};
 
 	if (entry->expires_wall_ms) {
 		uint64_t now_ms = clock_wall_ms();
@@ -125,52 +75,23 @@ static int make_part(const struct access_entry *entry, struct sl_access_part *re
 		part.expires_boot_ns =
 			clock_boot_ns() + (entry->expires_wall_ms - now_ms) * 1000000ULL;
 	}
-	(void)snprintf(part.reason, sizeof(part.reason), "%s", entry->reason);
 	*ret_part = part;
 	return 0;
 }
 
-static void note_expiry(const struct trie *trie, const struct sl_access_part *part)
+static int put_entry(struct dataplane *dataplane, enum access_list_kind kind,
+		     const struct access_entry *entry, uint32_t *ret_place)
 {
-	if (part->expires_boot_ns && *trie->next_expiry_ns > part->expires_boot_ns)
-		*trie->next_expiry_ns = part->expires_boot_ns;
-}
+	uint64_t *next_ns = &dataplane->next_expiry_ns[kind][is_v6(&entry->prefix)];
+	struct access_part part;
+	int ret = make_part(entry, &part);
 
-/* From here on the kernel looks into the trie. Who writes holds the owner lock. */
-static int mark_used(const struct trie *trie)
-{
-	struct sl_access_used used;
-	uint32_t zero = 0;
-	int ret = bpf_map_lookup_elem(trie->used_fd, &zero, &used);
-
-	if (ret || used.tries[trie->kind][trie->is_v6])
-		return ret;
-	used.tries[trie->kind][trie->is_v6] = 1;
-	return bpf_map_update_elem(trie->used_fd, &zero, &used, BPF_ANY);
-}
-
-/* Puts one part into the element of its prefix; the other part stays as it is. */
-static int put_part(const struct trie *trie, const struct ip_prefix *prefix, int index,
-		    const struct sl_access_part *part)
-{
-	union trie_key key = key_of(prefix);
-	struct sl_access_value value = {0}, old;
-	int ret = read_value(trie, &key, &old);
-
-	if (ret && ret != -ENOENT)
-		return ret;
-	if (ret == 0)
-		value = old;
-	value.prefix_bits = prefix->bits;
-	value.present |= (uint8_t)(1U << index);
-	value.parts[index] = *part;
-	note_expiry(trie, part);
-	if (ret == 0 && !memcmp(&value, &old, sizeof(value)))
-		return 0;
-	ret = mark_used(trie);
 	if (ret)
 		return ret;
-	return bpf_map_update_elem(trie->fd, &key, &value, BPF_ANY);
+	if (part.expires_boot_ns != SL_ACCESS_NEVER && *next_ns > part.expires_boot_ns)
+		*next_ns = part.expires_boot_ns;
+	return access_map_put(dataplane, kind, &entry->prefix, (int)entry->origin, &part,
+			      ret_place);
 }
 
 static int put_error(struct error *err, int code, enum access_list_kind kind,
@@ -190,25 +111,47 @@ static int put_error(struct error *err, int code, enum access_list_kind kind,
 int access_list_add(struct dataplane *dataplane, enum access_list_kind kind,
 		    const struct access_entry *entry, struct error *err)
 {
-	struct trie trie = trie_of(dataplane, kind, entry->prefix.addr.family == AF_INET6);
-	struct sl_access_part part;
-	int ret = make_part(entry, &part);
+	uint32_t place;
+	int ret = put_entry(dataplane, kind, entry, &place);
+
+	return ret ? put_error(err, ret, kind, &entry->prefix) : 0;
+}
+
+int access_list_reserve(struct dataplane *dataplane, enum access_list_kind kind, size_t count_v4,
+			size_t count_v6, struct error *err)
+{
+	int ret = access_map_reserve(dataplane, kind, false, count_v4);
 
 	if (ret == 0)
-		ret = put_part(&trie, &entry->prefix, (int)entry->origin, &part);
-	return ret ? put_error(err, ret, kind, &entry->prefix) : 0;
+		ret = access_map_reserve(dataplane, kind, true, count_v6);
+	return ret ? error_set_errno(err, ret, "cannot make room on the %s list", list_name(kind))
+		   : 0;
+}
+
+static int find_place(struct dataplane *dataplane, enum access_list_kind kind,
+		      const struct ip_prefix *prefix, bool for_change, struct access_set *ret_set,
+		      uint32_t *ret_place)
+{
+	int ret = access_map_open(dataplane, kind, is_v6(prefix), for_change, ret_set);
+
+	return ret ? ret : access_set_find(ret_set, prefix, ret_place);
 }
 
 int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
 		       const struct ip_prefix *prefix, struct error *err)
 {
-	struct trie trie = trie_of(dataplane, kind, prefix->addr.family == AF_INET6);
-	union trie_key key = key_of(prefix);
-	int ret = bpf_map_delete_elem(trie.fd, &key);
+	struct access_set set;
 	char text[ADDR_TEXT_MAX];
+	uint32_t place;
+	int ret = find_place(dataplane, kind, prefix, true, &set, &place);
 
 	if (ret == 0)
+		ret = access_map_drop(dataplane, kind, is_v6(prefix), place,
+				      (1U << SL_ACCESS_PARTS) - 1);
+	if (ret == 0) {
+		access_map_settle(dataplane, kind, is_v6(prefix));
 		return 0;
+	}
 	(void)ip_prefix_format(prefix, text, sizeof(text));
 	if (ret == -ENOENT)
 		return error_set(err, ret, "%s is not on the %s list", text, list_name(kind));
@@ -219,142 +162,99 @@ int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
 int access_list_find(struct dataplane *dataplane, enum access_list_kind kind,
 		     const struct ip_prefix *prefix, struct access_entry *ret_entry)
 {
-	struct trie trie = trie_of(dataplane, kind, prefix->addr.family == AF_INET6);
-	union trie_key key = key_of(prefix);
-	struct sl_access_value value;
-	int ret = read_value(&trie, &key, &value);
+	struct access_set set;
+	uint32_t place;
+	int ret = find_place(dataplane, kind, prefix, false, &set, &place);
 
-	return ret ? ret : entry_of(prefix, &value, clock_boot_ns(), ret_entry);
-}
-
-/* Calls visit for each element of one trie. It may change the trie. */
-static int walk_trie(const struct trie *trie,
-		     int (*visit)(const struct trie *trie, const union trie_key *key,
-				  const struct sl_access_value *value, void *arg),
-		     void *arg)
-{
-	_cleanup_free_ void *keys = NULL;
-	size_t count;
-	int ret = map_collect_keys(trie->fd, trie->key_bytes, trie->max_entries, &keys, &count);
-
-	for (size_t i = 0; i < count && ret == 0; i++) {
-		union trie_key key = {0};
-		struct sl_access_value value;
-
-		memcpy(&key, (uint8_t *)keys + i * trie->key_bytes, trie->key_bytes);
-		ret = read_value(trie, &key, &value);
-		if (ret == -ENOENT) /* removed meanwhile */
-			ret = 0;
-		else if (ret == 0)
-			ret = visit(trie, &key, &value, arg);
-	}
-	return ret;
-}
-
-struct list_walk {
-	uint64_t now_ns;
-	int (*visit)(const struct access_entry *entry, void *arg);
-	void *arg;
-};
-
-static int visit_live(const struct trie *trie, const union trie_key *key,
-		      const struct sl_access_value *value, void *arg)
-{
-	struct list_walk *walk = arg;
-	struct ip_prefix prefix = prefix_of(trie, key);
-	struct access_entry entry;
-
-	if (entry_of(&prefix, value, walk->now_ns, &entry))
-		return 0;
-	return walk->visit(&entry, walk->arg);
+	return ret ? ret : entry_at(&set, place, clock_boot_ns(), ret_entry);
 }
 
 int access_list_walk(struct dataplane *dataplane, enum access_list_kind kind,
 		     int (*visit)(const struct access_entry *entry, void *arg), void *arg)
 {
-	struct list_walk walk = {clock_boot_ns(), visit, arg};
+	uint64_t now_ns = clock_boot_ns();
 	int ret = 0;
 
-	for (int is_v6 = 0; is_v6 <= 1 && ret == 0; is_v6++) {
-		struct trie trie = trie_of(dataplane, kind, is_v6);
+	for (int family = 0; family <= 1 && ret == 0; family++) {
+		struct access_set set;
 
-		ret = walk_trie(&trie, visit_live, &walk);
+		ret = access_map_open(dataplane, kind, family, false, &set);
+		if (ret == -ENOENT) {
+			ret = 0;
+			continue;
+		}
+		for (uint32_t place = 0; ret == 0 && place < access_set_places(&set); place++) {
+			struct access_entry entry;
+
+			if (entry_at(&set, place, now_ns, &entry) == 0)
+				ret = visit(&entry, arg);
+		}
 	}
 	return ret;
 }
 
-/* Without its parts that `drop` names; the element goes with its last one. */
-static int drop_parts(const struct trie *trie, const union trie_key *key,
-		      const struct sl_access_value *value, unsigned int drop)
+/* ---- the configuration's entries ---- */
+
+#define BITMAP_BYTES ((SL_ACCESS_INDEX_MASK + 1) / 8)
+
+/* Takes the configuration's part from the entries whose places are not in the bitmap. */
+static int drop_unwanted(struct dataplane *dataplane, enum access_list_kind kind, bool family,
+			 const uint8_t *wanted)
 {
-	struct sl_access_value kept = *value;
-	int ret;
+	struct access_set set;
+	int ret = access_map_open(dataplane, kind, family, true, &set);
 
-	kept.present &= (uint8_t)~drop;
-	for (int part = 0; part < SL_ACCESS_PARTS; part++)
-		if (!(kept.present & 1U << part))
-			memset(&kept.parts[part], 0, sizeof(kept.parts[part]));
-	ret = kept.present ? bpf_map_update_elem(trie->fd, key, &kept, BPF_EXIST)
-			   : bpf_map_delete_elem(trie->fd, key);
-	return ret == -ENOENT ? 0 : ret;
-}
+	for (uint32_t place = 0; ret == 0 && place < access_set_places(&set); place++) {
+		const struct sl_access_entry *entry = access_set_entry(&set, place);
 
-static int compare_prefixes(const void *left, const void *right)
-{
-	const struct ip_prefix *a = left, *b = right;
-	int diff = (int)a->addr.family - (int)b->addr.family;
-
-	if (diff == 0)
-		diff = memcmp(a->addr.bytes, b->addr.bytes, sizeof(a->addr.bytes));
-	return diff ? diff : (int)a->bits - (int)b->bits;
-}
-
-struct config_sync {
-	struct ip_prefix *wanted; /* sorted */
-	size_t count;
-};
-
-static int drop_unwanted(const struct trie *trie, const union trie_key *key,
-			 const struct sl_access_value *value, void *arg)
-{
-	struct config_sync *sync = arg;
-	struct ip_prefix prefix = prefix_of(trie, key);
-
-	if (!(value->present & 1U << SL_ACCESS_CONFIG) ||
-	    (sync->count &&
-	     bsearch(&prefix, sync->wanted, sync->count, sizeof(*sync->wanted), compare_prefixes)))
+		if (entry && has_part(entry, SL_ACCESS_CONFIG) &&
+		    !(wanted[place / 8] & 1U << place % 8))
+			ret = access_map_drop(dataplane, kind, family, place,
+					      1U << SL_ACCESS_CONFIG);
+	}
+	if (ret == -ENOENT)
 		return 0;
-	return drop_parts(trie, key, value, 1U << SL_ACCESS_CONFIG);
+	if (ret == 0)
+		access_map_settle(dataplane, kind, family);
+	return ret;
+}
+
+static int reserve_for(struct dataplane *dataplane, enum access_list_kind kind,
+		       const struct access_entry *entries, size_t count, struct error *err)
+{
+	size_t counts[2] = {0};
+
+	for (size_t i = 0; i < count; i++)
+		counts[is_v6(&entries[i].prefix)]++;
+	return access_list_reserve(dataplane, kind, counts[0], counts[1], err);
 }
 
 int access_list_sync_config(struct dataplane *dataplane, enum access_list_kind kind,
 			    const struct access_entry *entries, size_t count, struct error *err)
 {
-	_cleanup_free_ struct ip_prefix *wanted = calloc(count ? count : 1, sizeof(*wanted));
-	struct config_sync sync = {.wanted = wanted};
-	int ret = 0;
+	/* A bit for each place that an entry can have, by family. Growth leaves places as they are.
+	 */
+	_cleanup_free_ uint8_t *wanted = calloc(2, BITMAP_BYTES);
+	int ret;
 
 	if (!wanted)
 		return error_set(err, -ENOMEM, "out of memory");
+	ret = reserve_for(dataplane, kind, entries, count, err);
+	if (ret)
+		return ret;
 	for (size_t i = 0; i < count; i++) {
-		struct trie trie =
-			trie_of(dataplane, kind, entries[i].prefix.addr.family == AF_INET6);
-		struct sl_access_part part;
+		bool family = is_v6(&entries[i].prefix);
+		uint32_t place;
 
-		ret = make_part(&entries[i], &part);
+		ret = put_entry(dataplane, kind, &entries[i], &place);
 		if (ret == -ETIME)
 			continue;
-		if (ret == 0)
-			ret = put_part(&trie, &entries[i].prefix, SL_ACCESS_CONFIG, &part);
 		if (ret)
 			return put_error(err, ret, kind, &entries[i].prefix);
-		wanted[sync.count++] = entries[i].prefix;
+		wanted[family * BITMAP_BYTES + place / 8] |= (uint8_t)(1U << place % 8);
 	}
-	qsort(wanted, sync.count, sizeof(*wanted), compare_prefixes);
-	for (int is_v6 = 0; is_v6 <= 1; is_v6++) {
-		struct trie trie = trie_of(dataplane, kind, is_v6);
-
-		ret = walk_trie(&trie, drop_unwanted, &sync);
+	for (int family = 0; family <= 1; family++) {
+		ret = drop_unwanted(dataplane, kind, family, wanted + family * BITMAP_BYTES);
 		if (ret)
 			return error_set_errno(err, ret, "cannot bring the %s list up to date",
 					       list_name(kind));
@@ -362,48 +262,68 @@ int access_list_sync_config(struct dataplane *dataplane, enum access_list_kind k
 	return 0;
 }
 
-struct sweep {
-	uint64_t now_ns;
-	int removed;
-};
+/* ---- expiry ---- */
 
-static int drop_expired(const struct trie *trie, const union trie_key *key,
-			const struct sl_access_value *value, void *arg)
+/* Parts whose time is over; what the next one's is. */
+static unsigned int expired_parts(const struct sl_access_entry *entry, uint64_t now_ns,
+				  uint64_t *next_ns)
 {
-	struct sweep *sweep = arg;
-	unsigned int dead = 0;
+	unsigned int expired = 0;
 
 	for (int part = 0; part < SL_ACCESS_PARTS; part++) {
-		if (part_is_live(value, part, sweep->now_ns))
-			note_expiry(trie, &value->parts[part]);
-		else
-			dead |= value->present & 1U << part;
+		uint64_t expires_ns = entry->expires_boot_ns[part];
+
+		if (!has_part(entry, part) || expires_ns == SL_ACCESS_NEVER)
+			continue;
+		if (expires_ns <= now_ns)
+			expired |= 1U << part;
+		else if (expires_ns < *next_ns)
+			*next_ns = expires_ns;
 	}
-	if (!dead)
-		return 0;
-	sweep->removed += __builtin_popcount(dead);
-	return drop_parts(trie, key, value, dead);
+	return expired;
+}
+
+/* Adds to the number of parts removed. */
+static int sweep_set(struct dataplane *dataplane, enum access_list_kind kind, bool family,
+		     uint64_t now_ns, int *removed)
+{
+	uint64_t next_ns = UINT64_MAX;
+	struct access_set set;
+	int ret = access_map_open(dataplane, kind, family, true, &set);
+
+	for (uint32_t place = 0; ret == 0 && place < access_set_places(&set); place++) {
+		const struct sl_access_entry *entry = access_set_entry(&set, place);
+		unsigned int expired = entry ? expired_parts(entry, now_ns, &next_ns) : 0;
+
+		if (!expired)
+			continue;
+		ret = access_map_drop(dataplane, kind, family, place, expired);
+		*removed += __builtin_popcount(expired);
+	}
+	if (ret && ret != -ENOENT)
+		return ret;
+	if (ret == 0)
+		access_map_settle(dataplane, kind, family);
+	dataplane->next_expiry_ns[kind][family] = next_ns;
+	return 0;
 }
 
 int access_list_sweep(struct dataplane *dataplane)
 {
-	struct sweep sweep = {.now_ns = clock_boot_ns()};
+	uint64_t now_ns = clock_boot_ns();
+	int removed = 0;
 
 	for (enum access_list_kind kind = ACCESS_ALLOW; kind <= ACCESS_DENY; kind++) {
-		for (int is_v6 = 0; is_v6 <= 1; is_v6++) {
-			struct trie trie = trie_of(dataplane, kind, is_v6);
+		for (int family = 0; family <= 1; family++) {
 			int ret;
 
 			/* Reading a million entries every second to find none expired is dear. */
-			if (*trie.next_expiry_ns > sweep.now_ns)
+			if (dataplane->next_expiry_ns[kind][family] > now_ns)
 				continue;
-			*trie.next_expiry_ns = UINT64_MAX;
-			ret = walk_trie(&trie, drop_expired, &sweep);
-			if (ret) {
-				*trie.next_expiry_ns = 0;
+			ret = sweep_set(dataplane, kind, family, now_ns, &removed);
+			if (ret)
 				return ret;
-			}
 		}
 	}
-	return sweep.removed;
+	return removed;
 }

@@ -29,12 +29,18 @@ struct access_entry {
 /* Replaces an entry for the same prefix. -ENOSPC: the list is full. */
 int access_list_add(struct dataplane *dataplane, enum access_list_kind kind,
 		    const struct access_entry *entry, struct error *err);
+/* Before many are added: without it the list grows in steps. Only a hint; 0 changes nothing. */
+int access_list_reserve(struct dataplane *dataplane, enum access_list_kind kind, size_t count_v4,
+			size_t count_v6, struct error *err);
 /* -ENOENT when there is no such entry. */
 int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
 		       const struct ip_prefix *prefix, struct error *err);
 int access_list_find(struct dataplane *dataplane, enum access_list_kind kind,
 		     const struct ip_prefix *prefix, struct access_entry *ret_entry);
-/* Without the expired ones. Stops at the first non-zero and returns it. */
+/*
+ * Without the expired ones. Stops at the first non-zero and returns it. `visit` must not change
+ * that list.
+ */
 int access_list_walk(struct dataplane *dataplane, enum access_list_kind kind,
 		     int (*visit)(const struct access_entry *entry, void *arg), void *arg);
 

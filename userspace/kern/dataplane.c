@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "kern/access_map.h"
 #include "kern/dataplane_internal.h"
 #include "kern/flow_conf.h"
 #include "sk_lookup.skel.h"
@@ -73,6 +74,7 @@ void dataplane_free(struct dataplane *dataplane)
 {
 	if (!dataplane)
 		return;
+	access_maps_close(dataplane);
 	xdp_main_bpf__destroy(dataplane->xdp);
 	sk_lookup_bpf__destroy(dataplane->sk_lookup);
 	for (int i = 0; i < DATAPLANE_MAP_COUNT; i++)
@@ -192,6 +194,8 @@ int dataplane_open(const char *bpffs_dir, struct dataplane **ret_dataplane, stru
 	ret = load_xdp(dataplane, err);
 	if (ret == 0)
 		ret = load_sk_lookup(dataplane, err);
+	if (ret == 0)
+		ret = access_maps_adopt(dataplane, err);
 	if (ret)
 		return ret;
 	*ret_dataplane = TAKE_PTR(dataplane);

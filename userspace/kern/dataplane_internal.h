@@ -19,6 +19,7 @@
 #include "abi/nat.h"
 #include "abi/steer.h"
 #include "kern/access_list.h"
+#include "kern/access_set.h"
 #include "kern/dataplane.h"
 
 /*
@@ -29,16 +30,9 @@
 	ROW(META, "sl_meta", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_meta), 1)                     \
 	ROW(COUNTERS, "sl_counters", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter),      \
 	    SL_REASON_MAX)                                                                         \
-	ROW(ALLOW4, "sl_allow4", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm4_key),                \
-	    sizeof(struct sl_access_value), SL_ALLOW_MAX)                                          \
-	ROW(ALLOW6, "sl_allow6", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm6_key),                \
-	    sizeof(struct sl_access_value), SL_ALLOW_MAX)                                          \
-	ROW(DENY4, "sl_deny4", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm4_key),                  \
-	    sizeof(struct sl_access_value), SL_DENY_MAX)                                           \
-	ROW(DENY6, "sl_deny6", BPF_MAP_TYPE_LPM_TRIE, sizeof(struct sl_lpm6_key),                  \
-	    sizeof(struct sl_access_value), SL_DENY_MAX)                                           \
-	ROW(ACCESS_USED, "sl_access_used", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_access_used),   \
+	ROW(ACCESS_CONF, "sl_access_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_access_conf),   \
 	    1)                                                                                     \
+	ROW(ACCESS_SETS, "sl_access_sets", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, SL_ACCESS_SETS)       \
 	ROW(STEER_CONF, "sl_steer_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_steer_conf), 1)   \
 	ROW(STEER_SLOTS, "sl_steer_slots", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_steer_slots),   \
 	    1)                                                                                     \
@@ -88,6 +82,12 @@ enum dataplane_map {
 struct xdp_main_bpf;
 struct sk_lookup_bpf;
 
+/* access_map.c: a set as it is mapped here; no lines: not yet. */
+struct access_mapping {
+	struct access_set set;
+	bool is_trusted; /* no change was being made when it was found, or that is mended */
+};
+
 struct dataplane {
 	char dir[PATH_MAX];
 	int dir_fd;
@@ -103,7 +103,9 @@ struct dataplane {
 	char (*made)[IFNAMSIZ]; /* interfaces that this process attached */
 	size_t made_count;
 
-	/* access_list: no entry expires before; 0: not known. By family and kind. */
+	struct access_mapping access[2][2]; /* by kind and family */
+	struct sl_access_conf *access_conf; /* mapped; NULL: not yet */
+	/* access_list: no entry expires before; 0: not known. By kind and family. */
 	uint64_t next_expiry_ns[2][2];
 };
 
