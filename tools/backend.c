@@ -19,10 +19,21 @@ static int state_cell(const json_t *row, struct buf *out)
 		     : output_member(out, row, "drain_left_s", OUTPUT_SECONDS, ", ", " left");
 }
 
+/* "eth1 10.1.0.1 resolved" */
+static int next_hop_state_cell(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "device", OUTPUT_TEXT, "", " ");
+
+	if (!error)
+		error = output_member(out, row, "next_hop", OUTPUT_TEXT, "", " ");
+	return error ? error : output_member(out, row, "next_hop_state", OUTPUT_TEXT, "", "");
+}
+
 static const struct output_column columns[] = {
 	{"SERVICE", "service", OUTPUT_TEXT, NULL},
 	{"BACKEND", "address", OUTPUT_TEXT, NULL},
 	{"STATE", NULL, OUTPUT_CELL, state_cell},
+	{"NEXT HOP", NULL, OUTPUT_CELL, next_hop_state_cell},
 	{"WEIGHT", "weight", OUTPUT_COUNT, NULL},
 	{"SLOTS", "slots", OUTPUT_COUNT, NULL},
 	{"PACKETS", "packets", OUTPUT_COUNT, NULL},

@@ -1,6 +1,7 @@
 /* `sluice prog`: the programs in the kernel, read from their pins; and their removal. */
 #include <errno.h>
 
+#include "kern/neighbours.h"
 #include "kern/steer.h"
 #include "tools/cli.h"
 #include "tools/client.h"
@@ -190,6 +191,9 @@ static int unload_pinned(struct cli *cli, bool *ret_unloaded)
 	/* Routes that a killed daemon left would go on leading nowhere. */
 	if (!error)
 		error = steer_sync_local_routes(NULL, 0, &err);
+	/* And nothing sends to these neighbours any more. */
+	if (!error)
+		error = neighbours_release(&err);
 	if (error)
 		return p_err(cli, error, "%s", err.text);
 	*ret_unloaded = true;

@@ -27,11 +27,15 @@ static int read_pins(struct cli *cli, struct buf *out)
 	error = service_maps_open(pins.dataplane, true, &set.maps, &err);
 	if (error)
 		return p_err(cli, error, "%s", err.text);
+	/* Where netlink cannot be had the next hops stay unknown. */
+	if (!neighbours_open(false, &set.neighbours, &err))
+		(void)service_set_resolve(&set, NULL, 0, &err);
 	json_init(&json, out, false);
 	json_open_object(&json, NULL);
 	error = service_set_write_json(&set, &json, clock_boot_ns());
 	json_close_object(&json);
 	done = json_finish(&json);
+	neighbours_close(set.neighbours);
 	service_maps_close(&set.maps);
 	if (error || done)
 		return p_err(cli, error ? error : done, "cannot read what is pinned in %s",

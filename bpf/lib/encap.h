@@ -116,6 +116,31 @@ static __always_inline void *frame_push(struct xdp_md *ctx, const struct packet 
 	return pos;
 }
 
+/*
+ * Asks userspace for the neighbour that bpf_fib_lookup() did not find: what it was given says now
+ * which one. Looks first whether enough asks wait already, since writing takes a lock.
+ */
+static __always_inline void next_hop_ask(const struct bpf_fib_lookup *route)
+{
+	struct sl_neigh_ask *ask;
+
+	if (bpf_ringbuf_query(&sl_neigh_asks, BPF_RB_AVAIL_DATA) > SL_NEIGH_ASKS_WAITING)
+		return;
+	ask = bpf_ringbuf_reserve(&sl_neigh_asks, sizeof(*ask), 0);
+	if (!ask)
+		return;
+	__builtin_memset(ask, 0, sizeof(*ask));
+	ask->ifindex = route->ifindex;
+	if (route->family == AF_INET_V6) {
+		ask->family = SL_FAMILY_V6;
+		__builtin_memcpy(ask->addr_be, route->ipv6_dst, sizeof(ask->addr_be));
+	} else {
+		ask->family = SL_FAMILY_V4;
+		ask->addr_be[0] = route->ipv4_dst;
+	}
+	bpf_ringbuf_submit(ask, 0);
+}
+
 /* Asks the kernel for the way of a packet of tot_len bytes. 0 or the reason to drop it for. */
 static __always_inline __u32 next_hop_find(struct xdp_md *ctx, const struct sl_backend *backend,
 					   const __u32 *src_be, __u32 tot_len, __u8 tos,
@@ -141,8 +166,10 @@ static __always_inline __u32 next_hop_find(struct xdp_md *ctx, const struct sl_b
 		hop->mtu = route.mtu_result;
 		return SL_REASON_SERVICE_TOO_BIG;
 	}
-	if (ret == BPF_FIB_LKUP_RET_NO_NEIGH)
+	if (ret == BPF_FIB_LKUP_RET_NO_NEIGH) {
+		next_hop_ask(&route);
 		return SL_REASON_SERVICE_NO_NEIGH;
+	}
 	if (ret)
 		return SL_REASON_SERVICE_NO_ROUTE;
 	hop->ifindex = route.ifindex;

@@ -27,6 +27,7 @@
  *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
  *  sl_be_counts    backend            sl_counter, per CPU     sl_main     userspace  BACKENDS_MAX *
  *  sl_fragments    sl_fragment_key    sl_fragment             sl_main     sl_main    FRAGMENTS_MAX
+ *  sl_neigh_asks   ring               sl_neigh_ask            sl_main     userspace  ASKS_BYTES
  *  sl_nat_conf     0                  sl_nat_conf             userspace   sl_main    1
  *  sl_nat_tables   index of address   array of sl_nat_line    sl_main     sl_main    ADDRESSES_MAX
  *  sl_svc_info     service            sl_service_info         userspace   userspace  SERVICES_MAX *
@@ -135,6 +136,11 @@ struct {
 	__type(key, struct sl_fragment_key);
 	__type(value, struct sl_fragment);
 } sl_fragments SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, SL_NEIGH_ASKS_BYTES);
+} sl_neigh_asks SEC(".maps");
 
 /*
  * mmap-able arrays begin at a page, so that a line is a cache line. By size: clang 14 leaves the

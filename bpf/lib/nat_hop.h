@@ -60,6 +60,7 @@ static __always_inline __u32 nat_hop_find(struct xdp_md *ctx, const struct packe
 		__builtin_memcpy(&hop->from, route.smac, sizeof(hop->from));
 		return 0;
 	case BPF_FIB_LKUP_RET_NO_NEIGH:
+		next_hop_ask(&route);
 		return SL_REASON_NAT_NO_NEIGH;
 	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
 		hop->mtu = route.mtu_result;

@@ -157,4 +157,19 @@ struct sl_fragment {
 };
 _Static_assert(sizeof(struct sl_fragment) == 8, "struct sl_fragment");
 
+/*
+ * Record of the ring sl_neigh_asks: a next hop whose link address XDP needs and the kernel does not
+ * have. Nothing is written while SL_NEIGH_ASKS_WAITING bytes of it have not been read.
+ */
+#define SL_NEIGH_ASKS_BYTES   4096
+#define SL_NEIGH_ASKS_WAITING 2048
+
+struct sl_neigh_ask {
+	__u32 addr_be[4]; /* IPv4: the first word, others 0 */
+	__u32 ifindex;
+	__u8 family; /* SL_FAMILY_* */
+	__u8 pad[3];
+};
+_Static_assert(sizeof(struct sl_neigh_ask) == 24, "struct sl_neigh_ask");
+
 #endif

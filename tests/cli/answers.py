@@ -98,9 +98,13 @@ SERVICES = {"services": [
      "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
      "packets": 1250000, "bytes": 98000000, "backends": [
         {"address": "2001:db8:1::11", "state": "up", "weight": 100, "origin": "config",
-         "drain_left_s": None, "slots": 65537, "packets": 833000, "bytes": 65000000, "number": 1},
+         "drain_left_s": None, "slots": 65537, "packets": 833000, "bytes": 65000000, "number": 1,
+         "next_hop_state": "resolved", "next_hop": "2001:db8:1::11", "device": "eth1",
+         "link_address": "02:00:00:00:01:11"},
         {"address": "2001:db8:1::12", "state": "draining", "weight": 50, "origin": "cli",
-         "drain_left_s": 21, "slots": 0, "packets": 417000, "bytes": 33000000, "number": 2},
+         "drain_left_s": 21, "slots": 0, "packets": 417000, "bytes": 33000000, "number": 2,
+         "next_hop_state": "failed", "next_hop": "2001:db8:1::12", "device": "eth1",
+         "link_address": None},
     ]},
 ]}
 

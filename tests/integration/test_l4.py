@@ -190,6 +190,44 @@ def test_drain_goes_on_over_a_kill_and_a_restart(place, node):
             assert {peer.say(b"new") for peer in new} == {1, 2}
 
 
+def test_traffic_goes_on_when_a_backend_comes_back_with_another_link_address(place, node):
+    configure(node, numbers=[0])
+    node.start()
+
+    def hop():
+        return backend_of(node, backend(0))
+
+    assert hop()["next_hop_state"] == "resolved" and hop()["next_hop"] == backend(0)
+    assert hop()["device"] == "to0" and hop()["link_address"] == place.link_address("backend0")
+    with peers(place, VIP, 5) as all_peers:
+        for peer in all_peers:
+            peer.say(b"before")
+        place.swap_link_address(0, "02:00:00:00:78:99")
+        wait_until(lambda: hop()["link_address"] == "02:00:00:00:78:99", "the neighbour is known")
+        assert [peer.say(b"after" * 1000) for peer in all_peers] == [0] * 5
+        assert ask_udp(place, b"after") == 0
+    shown = node.cli("backend", check=True).stdout
+    assert f"to0 {backend(0)} resolved" in shown
+
+
+def test_backend_without_a_way_is_an_event_and_comes_back_with_its_route(place, node):
+    place.ip("sluice", "route", "add", "unreachable", "10.99.0.0/24")
+    try:
+        configure(node, numbers=[0])
+        node.start()
+        node.cli("backend", "add", "10.99.0.9", "service", "tcp", check=True)
+        events = wait_until(lambda: [each for each in node.admin("/v1/events")["events"]
+                                     if each["kind"] == "backend_unreachable"], "an event")
+        assert events[0]["object"] == "tcp 10.99.0.9"
+        assert backend_of(node, "10.99.0.9")["next_hop_state"] == "no route"
+        place.ip("sluice", "route", "replace", "10.99.0.0/24", "via", backend(0))
+        wait_until(lambda: backend_of(node, "10.99.0.9")["next_hop_state"] == "resolved",
+                   "the gateway is resolved")
+        assert "10.99.0.9" not in place.ip("sluice", "neigh", "show", "dev", "to0").stdout
+    finally:
+        place.ip("sluice", "route", "delete", "10.99.0.0/24")
+
+
 def test_denied_clients_do_not_reach_the_service(place, node):
     configure(node, deny="10.78.1.0/24")
     node.start()

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from lib.netns import BACKEND, CLIENT, DOWN, UP
+from lib.netns import BACKEND, CLIENT, DOWN, SLUICE, UP
 from lib.programs import build_dir
+from lib.wait import wait_until
 
 pytestmark = pytest.mark.one_engine
 
@@ -44,8 +45,7 @@ def wires(topology):
     topology.ip("backends", "route", "add", f"{SOURCE}/32", "via", "10.77.2.1")
     for role in ("client", "backends"):
         topology.run(role, "ethtool", "-K", "eth0", "gro", "on")
-    for address in (CLIENT[0], BACKEND[0], BACKEND[1]):  # neighbours are known afterwards
-        topology.run("sluice", "ping", "-c1", "-W5", address)
+    topology.ip("sluice", "neighbour", "flush", "all")
     try:
         yield
     finally:
@@ -97,6 +97,23 @@ def test_tcp_and_udp_flow_through_nat_both_ways(sluice, topology, wires):
             assert data == b"question %d" % number and peer[0] == SOURCE
             backend.sendto(b"answer %d" % number, peer)
             assert client.recv(2048) == b"answer %d" % number
+        # The client knows us; the kernel has forgotten it, and XDP cannot ask for it.
+        link_address = topology.ip("sluice", "-br", "link", "show", DOWN).stdout.split()[2]
+        topology.ip("client", "neighbour", "replace", SLUICE, "lladdr", link_address, "dev", "eth0",
+                    "nud", "permanent")
+        topology.ip("sluice", "neighbour", "delete", CLIENT[0], "dev", DOWN)
+        client.settimeout(0.1)
+
+        def is_answered():
+            client.send(b"who am I?")
+            backend.sendto(*backend.recvfrom(2048))
+            with contextlib.suppress(TimeoutError):
+                return client.recv(2048) == b"who am I?"
+
+        wait_until(is_answered, "the client is found again")
+        topology.ip("client", "neighbour", "delete", SLUICE, "dev", "eth0")
+        assert sluice.dropped("nat_no_neigh") >= 1
+        client.settimeout(10)
         # Nobody listens there now: the backend's ICMP error becomes one of the service.
         backend.close()
         with pytest.raises(ConnectionRefusedError):

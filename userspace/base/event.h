@@ -34,7 +34,9 @@
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \
 	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")          \
 	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \
-	X(BACKEND_CHANGED, "backend_changed", INFO, "a backend came, went or ended its drain")
+	X(BACKEND_CHANGED, "backend_changed", INFO, "a backend came, went or ended its drain")     \
+	X(BACKEND_UNREACHABLE, "backend_unreachable", WARN, "no way or no neighbour to a backend") \
+	X(BACKEND_REACHABLE, "backend_reachable", INFO, "the way to a backend is known again")
 
 enum event_kind {
 #define X(symbol, name, level, meaning) EVENT_##symbol,

@@ -259,10 +259,12 @@ static void clean_up(struct daemon *daemon)
 		timer_stop(&daemon->second);
 		admin_stop(daemon->admin);
 		metrics_server_stop(daemon->metrics);
+		services_stop(&daemon->services);
 		if (daemon->watching_signals)
 			watch_stop(&daemon->signal_watch);
 		while (daemon->watching_signals || !admin_is_stopped(daemon->admin) ||
-		       !metrics_server_is_stopped(daemon->metrics))
+		       !metrics_server_is_stopped(daemon->metrics) ||
+		       !services_are_stopped(&daemon->services))
 			if (loop_run_once(daemon->loop, -1) < 0)
 				break;
 	}

@@ -28,8 +28,8 @@ static void on_event(enum service_event event, const char *service, const char *
 		      str_from_cstr(object), "%s", texts[event]);
 }
 
-int services_open(struct services *services, struct dataplane *dataplane, const char *state_dir,
-		  struct error *err)
+int services_open(struct services *services, struct dataplane *dataplane, struct loop *loop,
+		  const char *state_dir, struct error *err)
 {
 	int r = service_overlay_load(&services->overlay, state_dir, err);
 
@@ -39,12 +39,25 @@ int services_open(struct services *services, struct dataplane *dataplane, const 
 		return r;
 	services->set.on_event = on_event;
 	services->set.scan_due = true; /* what an earlier daemon left to be looked at */
+	next_hops_init(&services->next_hops, &services->set, dataplane, loop);
 	services->open = true;
 	return 0;
 }
 
+void services_stop(struct services *services)
+{
+	if (services->open)
+		next_hops_stop(&services->next_hops);
+}
+
+bool services_are_stopped(const struct services *services)
+{
+	return !services->open || next_hops_are_stopped(&services->next_hops);
+}
+
 void services_close(struct services *services)
 {
+	next_hops_done(&services->next_hops);
 	if (services->open)
 		service_maps_close(&services->set.maps);
 	service_overlay_done(&services->overlay);
@@ -59,6 +72,8 @@ int services_apply(struct services *services, const struct snapshot *snapshot, s
 				    &confs, err);
 
 	if (!r)
+		r = next_hops_prepare(&services->next_hops, confs.items, confs.count, err);
+	if (!r)
 		r = service_set_apply(&services->set, confs.items, confs.count, clock_boot_ns(),
 				      err);
 	if (r)
@@ -68,8 +83,10 @@ int services_apply(struct services *services, const struct snapshot *snapshot, s
 
 void services_tick(struct services *services)
 {
-	if (services->open)
-		service_set_tick(&services->set, clock_boot_ns());
+	if (!services->open)
+		return;
+	service_set_tick(&services->set, clock_boot_ns());
+	next_hops_tick(&services->next_hops);
 }
 
 static const struct service_conf *find_service(const struct service_confs *confs, const char *name)

@@ -11,6 +11,7 @@
 #ifndef SLUICE_CONTROL_SERVICES_H
 #define SLUICE_CONTROL_SERVICES_H
 
+#include "control/next_hops.h"
 #include "http/snapshot.h"
 #include "kern/service.h"
 #include "kern/service_overlay.h"
@@ -18,12 +19,16 @@
 struct services {
 	struct service_set set;
 	struct service_overlay overlay;
+	struct next_hops next_hops;
 	bool open;
 };
 
 /* With what is pinned and what people changed before. */
-int services_open(struct services *services, struct dataplane *dataplane, const char *state_dir,
-		  struct error *err);
+int services_open(struct services *services, struct dataplane *dataplane, struct loop *loop,
+		  const char *state_dir, struct error *err);
+/* The loop has to go on until services_are_stopped(). */
+void services_stop(struct services *services);
+bool services_are_stopped(const struct services *services);
 void services_close(struct services *services);
 /* Brings the maps to the snapshot with the overlay laid over it. */
 int services_apply(struct services *services, const struct snapshot *snapshot, struct error *err);

@@ -127,7 +127,7 @@ int start_dataplane(struct daemon *daemon, struct error *err)
 			       reason.text);
 	}
 	if (daemon->dataplane) {
-		r = services_open(&daemon->services, daemon->dataplane,
+		r = services_open(&daemon->services, daemon->dataplane, daemon->loop,
 				  snapshot->node.state_dir.ptr, err);
 		if (r)
 			return r;

@@ -66,6 +66,7 @@
 	ROW(BE_INFO, "sl_be_info", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_backend_info), 0)       \
 	ROW(FRAGMENTS, "sl_fragments", BPF_MAP_TYPE_LRU_HASH, sizeof(struct sl_fragment_key),      \
 	    sizeof(struct sl_fragment), SL_FRAGMENTS_MAX)                                          \
+	ROW(NEIGH_ASKS, "sl_neigh_asks", BPF_MAP_TYPE_RINGBUF, 0, 0, 0)                            \
 	ROW(NAT_CONF, "sl_nat_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_nat_conf), 1)         \
 	ROW(NAT_TABLES, "sl_nat_tables", BPF_MAP_TYPE_ARRAY_OF_MAPS, 4, 4, SL_NAT_ADDRESSES_MAX)
 

@@ -28,6 +28,7 @@
 #include "base/json.h"
 #include "base/str.h"
 #include "kern/dataplane.h"
+#include "kern/neighbours.h"
 
 #define SERVICE_SLOTS_DEFAULT 65537u
 #define SERVICE_SLOTS_EACH    100 /* slots for each backend, at least */
@@ -124,16 +125,17 @@ enum service_event {
 
 struct service_set {
 	struct service_maps maps;
-	uint64_t refused;      /* inserts refused up to the last tick */
-	uint64_t scanned_ns;   /* when the last scan began */
-	uint64_t removed_ns;   /* when keys were removed last */
-	uint32_t range_next;   /* where the search for a free list of ranges begins */
-	bool scan_due;	       /* something waits for one */
-	bool nat_due;	       /* something waits for a pass over the tables of mode nat */
-	uint32_t nat_next;     /* table with which the pass goes on */
-	uint64_t nat_begun_ns; /* the pass under way; 0: none */
-	uint64_t nat_swept_ns; /* when the last whole pass began; 0: none was whole */
-	bool postponed;	       /* flips wait, since inserts were refused */
+	struct neighbours *neighbours; /* the owner's; NULL: nothing is known of next hops */
+	uint64_t refused;	       /* inserts refused up to the last tick */
+	uint64_t scanned_ns;	       /* when the last scan began */
+	uint64_t removed_ns;	       /* when keys were removed last */
+	uint32_t range_next;	       /* where the search for a free list of ranges begins */
+	bool scan_due;		       /* something waits for one */
+	bool nat_due;		       /* something waits for a pass over the tables of mode nat */
+	uint32_t nat_next;	       /* table with which the pass goes on */
+	uint64_t nat_begun_ns;	       /* the pass under way; 0: none */
+	uint64_t nat_swept_ns;	       /* when the last whole pass began; 0: none was whole */
+	bool postponed;		       /* flips wait, since inserts were refused */
 	void (*on_event)(enum service_event event, const char *service, const char *backend,
 			 void *arg);
 	void *arg;
@@ -150,6 +152,13 @@ void service_set_tick(struct service_set *set, uint64_t now_ns);
 /* A backend's probes began to fail, or succeed again. -ENOENT. */
 int service_set_health(struct service_set *set, const char *service, const struct ip_addr *addr,
 		       uint16_t port, bool up, uint64_t now_ns);
+
+/*
+ * Has `neighbours` keep the next hops of all backends in the maps, and of those in confs, which are
+ * to come: a backend that new connections go to at once must not be asked for first.
+ */
+int service_set_resolve(const struct service_set *set, const struct service_conf *confs,
+			unsigned int count, struct error *err);
 
 /* ---- looking ---- */
 
@@ -175,6 +184,11 @@ int service_set_walk(const struct service_set *set,
 		     int (*visit)(const struct service_view *view, void *arg), void *arg);
 int service_set_walk_backends(const struct service_set *set, uint32_t service,
 			      int (*visit)(const struct service_backend_view *view, void *arg),
+			      void *arg);
+/* Without the work of counting slots and packets. */
+void service_set_each_backend(const struct service_set *set,
+			      void (*visit)(uint32_t service, const struct ip_addr *addr,
+					    void *arg),
 			      void *arg);
 /* "services": [...], a member of an open object. */
 int service_set_write_json(const struct service_set *set, struct json_writer *json,

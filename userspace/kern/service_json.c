@@ -1,4 +1,5 @@
 /* Services as the admin API and the CLI without a daemon show them. */
+#include <net/if.h>
 #include <netinet/in.h>
 
 #include "base/util.h"
@@ -14,6 +15,35 @@ static int write_address(const char *text, void *arg)
 {
 	json_cstring(arg, NULL, text);
 	return 0;
+}
+
+/* Where packets to the backend are handed to, and whether that is known to the kernel. */
+static void write_next_hop(struct json_writer *json, const struct service_set *set,
+			   const struct ip_addr *backend)
+{
+	struct neighbour_view view = {.hop_count = 0};
+	char text[ADDR_TEXT_MAX], device[IF_NAMESIZE];
+	bool is_known = set->neighbours && neighbours_find(set->neighbours, backend, &view);
+	const uint8_t *link = view.link_addr;
+
+	if (is_known)
+		json_cstring(json, "next_hop_state", neighbour_state_name(view.state));
+	else
+		json_nil(json, "next_hop_state");
+	if (view.next_hop.family)
+		json_cstring(json, "next_hop", ip_addr_format(&view.next_hop, text, sizeof(text)));
+	else
+		json_nil(json, "next_hop");
+	if (view.next_hop.family && if_indextoname(view.ifindex, device))
+		json_cstring(json, "device", device);
+	else
+		json_nil(json, "device");
+	(void)snprintf(text, sizeof(text), "%02x:%02x:%02x:%02x:%02x:%02x", link[0], link[1],
+		       link[2], link[3], link[4], link[5]);
+	if (view.next_hop.family && view.state == NEIGHBOUR_RESOLVED)
+		json_cstring(json, "link_address", text);
+	else
+		json_nil(json, "link_address");
 }
 
 static int write_backend(const struct service_backend_view *view, void *arg)
@@ -39,6 +69,7 @@ static int write_backend(const struct service_backend_view *view, void *arg)
 	json_u64(json, "packets", view->packets);
 	json_u64(json, "bytes", view->bytes);
 	json_u64(json, "number", view->number);
+	write_next_hop(json, walk->set, &addr);
 	json_close_object(json);
 	return 0;
 }

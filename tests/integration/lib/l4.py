@@ -70,11 +70,19 @@ class L4Topology(Topology):
         self.ip(role, "address", "add", f"{VIP6}/128", "dev", "lo", "nodad")
         self.ip(role, "route", "add", "default", "via", gate)
         self.ip(role, "-6", "route", "add", "default", "via", gate6)
-        # XDP asks nobody for a link address: it has to be known.
-        mac = self.ip(role, "-br", "link", "show", "eth0").stdout.split()[2]
-        for address in (backend(number), backend6(number)):
-            self.ip("sluice", "neigh", "replace", address, "lladdr", mac, "dev", link, "nud",
-                    "permanent")
+
+    def link_address(self, role):
+        return self.ip(role, "-br", "link", "show", "eth0").stdout.split()[2]
+
+    def swap_link_address(self, number, link_address):
+        """As another machine would that takes over the backend's addresses."""
+        role, gate = f"backend{number}", f"10.78.{10 + number}.1"
+        self.ip(role, "link", "set", "eth0", "down")
+        self.ip(role, "link", "set", "eth0", "address", link_address)
+        self.ip(role, "link", "set", "eth0", "up")
+        self.ip(role, "route", "replace", "default", "via", gate)
+        self.ip(role, "address", "replace", f"{backend6(number)}/64", "dev", "eth0", "nodad")
+        self.ip(role, "-6", "route", "replace", "default", "via", f"fd78:{10 + number}::1")
 
     # -- decap
 
