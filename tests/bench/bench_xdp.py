@@ -6,8 +6,8 @@ BPF_PROG_TEST_RUN. Prints one table and writes build/bench/xdp.json. Needs root.
 Each packet of a run is another one: a wrapper writes its header before the program and takes off
 what the program put in front (tests/bench/bpf/bench_wrap.bpf.c). All figures include the wrapper;
 "over floor" is what is left without it: the figure less that of an empty program in the wrapper.
-Peers: "lru", a balancer with BPF's LRU hash for flows and its hash for services; "lpm", access
-lists in BPF's longest-prefix trie. Bars are printed as met or missed, and fail nothing.
+Peers: "lru", a balancer with BPF's LRU hash for flows and its hash for services; "lru2", a NAT with
+one such hash per direction; "lpm", access lists in BPF's longest-prefix trie. Bars are printed as met or missed, and fail nothing.
 
 Case "live": frames that really come from a device, dropped or forwarded by our program and by
 nftables, all on one CPU; see benchlib/live.py.
@@ -21,7 +21,7 @@ import sys
 
 from benchlib import live, machine, report
 
-TIMED = ("pass", "deny4", "deny6", "service")
+TIMED = ("pass", "deny4", "deny6", "service", "nat")
 GROUPS = (*TIMED, "live")
 LIVE_MODES = ("ipip",) # of forwarding, that our program knows
 OURS = "sluice"
@@ -107,7 +107,13 @@ def bars_of_service(name, times):
     return [bar("to lru", times.ratio(name, "lru"), limit)] if limit else []
 
 
-BARS = {"pass": bars_of_pass, "deny": bars_of_deny, "service": bars_of_service}
+def bars_of_nat(name, times):
+    limit = {"64k": 0.75, "1M": 0.5, "new": 0.5}.get(name.split()[-1])
+    return [bar("to lru2", times.ratio(name, "lru2"), limit)] if limit else []
+
+
+BARS = {"pass": bars_of_pass, "deny": bars_of_deny, "service": bars_of_service,
+        "nat": bars_of_nat}
 
 
 def row_of(name, times):
@@ -179,7 +185,7 @@ def print_table(rows):
 def parse_arguments():
     parser = argparse.ArgumentParser(description="the kernel part by packets")
     parser.add_argument("--quick", action="store_true", help="only show that it works")
-    parser.add_argument("--cases", default=",".join(GROUPS),
+    parser.add_argument("--cases", "--groups", default=",".join(GROUPS),
                         help=f"which of {', '.join(GROUPS)}; separated by commas")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--packets", type=int, default=200000, help="in a sample")

@@ -25,7 +25,7 @@ static const struct group {
 } groups[] = {
 	{"floor", bench_group_floor},	  {"pass", bench_group_pass},
 	{"deny4", bench_group_deny4},	  {"deny6", bench_group_deny6},
-	{"service", bench_group_service},
+	{"service", bench_group_service}, {"nat", bench_group_nat},
 };
 
 static void stay_on(int cpu)

@@ -18,6 +18,8 @@
 #define BENCH_FLOWS_MAX	   (1u << 20)
 #define BENCH_SERVICE_ADDR "192.0.2.1"
 #define BENCH_SERVICE_PORT 80
+#define BENCH_SOURCE_FIRST 0xc6120000 /* 198.18.0.0 and on: source addresses of NAT */
+#define BENCH_SOURCES	   32
 #define BENCH_FIRST_ADDR   0x0b000000 /* computed flows come from 11.0.0.0/8 */
 
 /* One packet's addresses: a row of the table that a wrapper walks. */

@@ -39,6 +39,7 @@ void bench_group_pass(struct bench *bench);
 void bench_group_deny4(struct bench *bench);
 void bench_group_deny6(struct bench *bench);
 void bench_group_service(struct bench *bench);
+void bench_group_nat(struct bench *bench);
 
 /*
  * One service with 100 backends behind the interface; `changing` of 65,536 slots are in change.
