@@ -310,9 +310,9 @@ static int take_file(struct overlay *overlay, int dir_fd, const char *state_dir,
 	int r = 0;
 
 	*ret_mark = (struct access_mark){0};
+	buf_init(&content, FILE_BYTES_MAX);
 	if (fd < 0 && errno == ENOENT)
 		return 0;
-	buf_init(&content, FILE_BYTES_MAX);
 	if (fd < 0 || read_file(fd, &content))
 		return take_json_file(overlay, state_dir, err);
 	head = buf_str(&content);
