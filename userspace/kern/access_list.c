@@ -195,7 +195,8 @@ int access_list_walk(struct dataplane *dataplane, enum access_list_kind kind,
 
 /* ---- the configuration's entries ---- */
 
-#define BITMAP_BYTES ((SL_ACCESS_INDEX_MASK + 1) / 8)
+#define PREFETCH_AHEAD 8
+#define BITMAP_BYTES   ((SL_ACCESS_INDEX_MASK + 1) / 8)
 
 /* Takes the configuration's part from the entries whose places are not in the bitmap. */
 static int drop_unwanted(struct dataplane *dataplane, enum access_list_kind kind, bool family,
@@ -245,6 +246,9 @@ int access_list_sync_config(struct dataplane *dataplane, enum access_list_kind k
 	for (size_t i = 0; i < count; i++) {
 		bool family = is_v6(&entries[i].prefix);
 		uint32_t place;
+
+		if (i + PREFETCH_AHEAD < count)
+			access_map_prefetch(dataplane, kind, &entries[i + PREFETCH_AHEAD].prefix);
 
 		ret = put_entry(dataplane, kind, &entries[i], &place);
 		if (ret == -ETIME)

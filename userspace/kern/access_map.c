@@ -396,6 +396,16 @@ int access_map_drop(struct dataplane *dataplane, enum access_list_kind kind, boo
 	return 0;
 }
 
+void access_map_prefetch(const struct dataplane *dataplane, enum access_list_kind kind,
+			 const struct ip_prefix *prefix)
+{
+	const struct access_set *set =
+		&dataplane->access[kind][prefix->addr.family == AF_INET6].set;
+
+	if (set->lines)
+		access_set_prefetch(set, prefix);
+}
+
 static int forget_set(const struct place *place)
 {
 	struct access_set *set = &place->mapping->set;
@@ -418,7 +428,7 @@ void access_map_settle(struct dataplane *dataplane, enum access_list_kind kind, 
 	uint32_t cpus;
 	int ret;
 
-	if (open_for_change(&place) || !access_set_is_stale(set))
+	if (open_for_change(&place) || (access_set_count(set) && !access_set_is_stale(set)))
 		return;
 	ret = count_cpus(&cpus);
 	if (ret == 0 && !access_set_count(set))

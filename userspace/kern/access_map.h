@@ -25,6 +25,9 @@ int access_map_open(struct dataplane *dataplane, enum access_list_kind kind, boo
 int access_map_put(struct dataplane *dataplane, enum access_list_kind kind,
 		   const struct ip_prefix *prefix, int part, const struct access_part *value,
 		   uint32_t *ret_place);
+/* As access_set_prefetch(), where there is a set. */
+void access_map_prefetch(const struct dataplane *dataplane, enum access_list_kind kind,
+			 const struct ip_prefix *prefix);
 /* As access_set_drop(). Afterwards, when all is dropped: access_map_settle(). */
 int access_map_drop(struct dataplane *dataplane, enum access_list_kind kind, bool is_v6,
 		    uint32_t place, unsigned int parts);

@@ -241,6 +241,35 @@ static __u64 *find_slot(const struct access_set *set, const struct key *key)
 	return NULL;
 }
 
+static uint32_t group_of(const struct access_set *set, uint32_t length)
+{
+	uint32_t group = 0;
+
+	while (length < access_group_low(set->is_v6, group))
+		group++;
+	return group;
+}
+
+static union sl_access_line *bloom_line(const struct access_set *set, const struct key *key,
+					uint64_t *ret_group_hash)
+{
+	uint32_t low = access_group_low(set->is_v6, group_of(set, key->length));
+
+	*ret_group_hash =
+		access_hash(head(set)->keys, access_masked(key->addr, low), ACCESS_HASH_GROUP(low));
+	return &set->lines[access_bloom_line(*ret_group_hash, head(set)->bloom_mask)];
+}
+
+void access_set_prefetch(const struct access_set *set, const struct ip_prefix *prefix)
+{
+	struct key key = key_of_prefix(set, prefix);
+	uint64_t group_hash;
+
+	__builtin_prefetch(bucket(set, &key, false));
+	__builtin_prefetch(bucket(set, &key, true));
+	__builtin_prefetch(bloom_line(set, &key, &group_hash), 1);
+}
+
 static int count_slots(const __u64 *slots)
 {
 	int count = 0;
@@ -333,15 +362,6 @@ static uint32_t *count_of(const struct access_set *set, uint32_t length)
 			.counts[length % SL_ACCESS_LINE_COUNTS];
 }
 
-static uint32_t group_of(const struct access_set *set, uint32_t length)
-{
-	uint32_t group = 0;
-
-	while (length < access_group_low(set->is_v6, group))
-		group++;
-	return group;
-}
-
 /* The bit of a length in the word of its group. */
 static __u64 *length_bit(const struct access_set *set, uint32_t length, __u64 *ret_bit)
 {
@@ -406,10 +426,8 @@ static void mark(__u64 *words, uint64_t hash)
 static void publish(const struct access_set *set, const struct key *key, __u64 *slot,
 		    uint32_t place)
 {
-	uint32_t low = access_group_low(set->is_v6, group_of(set, key->length));
-	uint64_t group_hash =
-		access_hash(head(set)->keys, access_masked(key->addr, low), ACCESS_HASH_GROUP(low));
-	__u64 *words = set->lines[access_bloom_line(group_hash, head(set)->bloom_mask)].words;
+	uint64_t group_hash;
+	__u64 *words = bloom_line(set, key, &group_hash)->words;
 	__u64 bit, *lengths = length_bit(set, key->length, &bit);
 
 	write_word(slot, slot_of(key, place, entry_at(set, place)));

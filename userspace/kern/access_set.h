@@ -57,6 +57,8 @@ struct access_shape access_set_fresh_shape(const struct access_set *set, uint32_
 /* -ENOENT */
 int access_set_find(const struct access_set *set, const struct ip_prefix *prefix,
 		    uint32_t *ret_place);
+/* Before access_set_put() of many: brings the lines that it will look at nearer. */
+void access_set_prefetch(const struct access_set *set, const struct ip_prefix *prefix);
 /* Makes or replaces a part; the other one stays. -ENOSPC: something is full. */
 int access_set_put(const struct access_set *set, const struct ip_prefix *prefix, int part,
 		   const struct access_part *value, uint32_t *ret_place);
