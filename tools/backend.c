@@ -2,13 +2,14 @@
 #include <errno.h>
 
 #include "base/addr.h"
+#include "kern/service_change.h"
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
-#include "tools/pinned.h"
 #include "tools/service.h"
+#include "tools/service_offline.h"
 
-#define WEIGHT_MAX 65535
+#define WEIGHT_DEFAULT 100
 
 /* "draining, 12s left" */
 static int state_cell(const json_t *row, struct buf *out)
@@ -72,102 +73,168 @@ static int show(struct cli *cli, struct args *args)
 	return output_print(cli, doc, &view);
 }
 
-/* Connections that stand must be moved over in steps, minutes long: nobody would take the later. */
-static int refuse_without_daemon(struct cli *cli)
+struct wish {
+	const char *what; /* the command */
+	enum service_change_kind kind;
+	const char *address, *service, *port, *weight; /* as written; NULL: not at all */
+};
+
+/* Also for the change without a daemon; what only a daemon looks at is in the request. */
+static int read_wish(struct cli *cli, const struct wish *wish, struct service_change *change)
 {
-	return p_err(cli, -ENOTCONN,
-		     "%s; a change of backends is made in steps by a running daemon, so that "
-		     "connections stay where they are; start sluiced ('sluice backend' shows the "
-		     "pins meanwhile)",
-		     cli->absence);
+	uint64_t port = 0, weight = WEIGHT_DEFAULT;
+	char quoted[80];
+	int error;
+
+	if (ip_addr_parse(str_from_cstr(wish->address), &change->addr))
+		return p_usage(cli, "%s is not an IP address%s",
+			       str_quote(str_from_cstr(wish->address), quoted, sizeof(quoted)),
+			       strchr(wish->address, '.') && strchr(wish->address, ':')
+				       ? "; write: ADDRESS service NAME port PORT"
+				       : "");
+	if (!wish->service)
+		return p_usage(cli, "which service? write: %s %s service NAME", wish->what,
+			       wish->address);
+	error = args_parse_number(cli, "weight", wish->weight, 0, SERVICE_WEIGHT_MAX, &weight);
+	if (!error)
+		error = args_parse_number(cli, "port", wish->port, 0, UINT16_MAX, &port);
+	if (error)
+		return error;
+	if (strlen(wish->service) >= sizeof(change->service))
+		return p_err(cli, -ENOENT, "there is no service of so long a name");
+	(void)snprintf(change->service, sizeof(change->service), "%s", wish->service);
+	ip_addr_unmap(&change->addr);
+	change->kind = wish->kind;
+	change->weight = (uint32_t)weight;
+	change->port = (uint16_t)port;
+	change->has_port = wish->port;
+	return 0;
 }
 
-static int change(struct cli *cli, const char *what, const char *address, const char *service,
-		  const char *weight)
+static json_t *make_request(const struct wish *wish, const struct service_change *change)
+{
+	char text[ADDR_TEXT_MAX];
+	json_t *request = json_pack("{s:s, s:o, s:s}", "change", wish->what, "service",
+				    document_text(str_from_cstr(wish->service)), "address",
+				    ip_addr_format(&change->addr, text, sizeof(text)));
+
+	if (request &&
+	    ((wish->weight && json_object_set_new(request, "weight", json_string(wish->weight))) ||
+	     (wish->port && json_object_set_new(request, "port", json_string(wish->port))))) {
+		json_decref(request);
+		return NULL;
+	}
+	return request;
+}
+
+/* In the form of the daemon's answer. */
+static int change_offline(struct cli *cli, const struct wish *wish, struct service_change *change,
+			  json_t **ret_answer)
+{
+	static const char *const done[] = {
+		[SERVICE_CHANGE_ADD] = "added",	      [SERVICE_CHANGE_DELETE] = "deleted",
+		[SERVICE_CHANGE_DRAIN] = "draining",  [SERVICE_CHANGE_UNDRAIN] = "undrained",
+		[SERVICE_CHANGE_WEIGHT] = "weighted",
+	};
+	char text[ADDR_TEXT_MAX];
+	int error = service_offline_backend(cli, change);
+
+	if (error)
+		return error;
+	*ret_answer =
+		json_pack("{s:o, s:s, s:s}", "service", document_text(str_from_cstr(wish->service)),
+			  "address", service_change_format(change, text, sizeof(text)), "done",
+			  done[change->kind]);
+	return *ret_answer ? 0 : p_out_of_memory(cli);
+}
+
+static int change(struct cli *cli, const struct wish *wish)
 {
 	_cleanup_json_ json_t *request = NULL;
 	_cleanup_json_ json_t *answer = NULL;
-	char text[ADDR_TEXT_MAX], quoted[80];
-	struct ip_addr addr;
-	uint64_t number;
-	int error;
+	struct service_change change = {.weight = 0};
+	bool daemon = true;
+	int error = read_wish(cli, wish, &change);
 
-	if (ip_addr_parse(str_from_cstr(address), &addr))
-		return p_usage(cli, "%s is not an IP address",
-			       str_quote(str_from_cstr(address), quoted, sizeof(quoted)));
-	if (!service)
-		return p_usage(cli, "which service? write: %s %s service NAME", what, address);
-	error = args_parse_number(cli, "weight", weight, 0, WEIGHT_MAX, &number);
 	if (error)
 		return error;
-	request = json_pack("{s:s, s:o, s:s}", "change", what, "service",
-			    document_text(str_from_cstr(service)), "address",
-			    ip_addr_format(&addr, text, sizeof(text)));
-	if (!request || (weight && json_object_set_new(request, "weight", json_string(weight))))
+	request = make_request(wish, &change);
+	if (!request)
 		return p_out_of_memory(cli);
 	error = client_try(cli, "POST", "/v1/backends", request, &answer);
-	if (error == -ENOTCONN)
-		return refuse_without_daemon(cli);
+	if (error == -ENOTCONN) {
+		daemon = false;
+		error = change_offline(cli, wish, &change, &answer);
+	} else if (!error) {
+		error = service_check_answer(cli, answer);
+	}
 	if (error)
 		return error;
+	if (json_object_set_new(answer, "daemon", json_boolean(daemon)))
+		return p_out_of_memory(cli);
 	if (cli->json)
 		return output_document(cli, answer) ? p_out_of_memory(cli) : 0;
-	error = buf_printf(&cli->out, "%s of service ", text);
+	error = output_member(&cli->out, answer, "address", OUTPUT_TEXT, "", "");
 	if (!error)
-		error = output_escape(&cli->out, str_from_cstr(service), false);
+		error = output_member(&cli->out, answer, "service", OUTPUT_TEXT, " of service ",
+				      "");
 	if (!error)
-		error = output_member(&cli->out, answer, "done", OUTPUT_TEXT, ": ", "");
-	return error || buf_append(&cli->out, STR(".\n")) ? p_out_of_memory(cli) : 0;
+		error = output_member(&cli->out, answer, "done", OUTPUT_TEXT, ": ", ".\n");
+	service_print_offline(cli, daemon);
+	return error ? p_out_of_memory(cli) : 0;
 }
 
-static int change_plain(struct cli *cli, struct args *args, const char *what)
+static int read_and_change(struct cli *cli, struct args *args, struct wish *wish)
 {
-	const char *address = NULL, *service = NULL;
-	const struct arg_key keys[] = {{"service", "NAME", &service}, {NULL, NULL, NULL}};
-	int error = args_read_value(cli, args, "address", "ADDRESS", &address);
-
-	if (!error)
-		error = args_read_keys(cli, args, keys);
-	return error ? error : change(cli, what, address, service, NULL);
-}
-
-static int change_weighted(struct cli *cli, struct args *args, const char *what, bool required)
-{
-	const char *address = NULL, *service = NULL, *weight = NULL;
+	bool takes_weight = wish->kind == SERVICE_CHANGE_ADD || wish->kind == SERVICE_CHANGE_WEIGHT;
 	const struct arg_key keys[] = {
-		{"service", "NAME", &service}, {"weight", "N", &weight}, {NULL, NULL, NULL}};
-	int error = args_read_value(cli, args, "address", "ADDRESS", &address);
+		{"service", "NAME", &wish->service},
+		{"port", "PORT", &wish->port},
+		{takes_weight ? "weight" : NULL, "N", &wish->weight},
+		{NULL, NULL, NULL},
+	};
+	int error = args_read_value(cli, args, "address", "ADDRESS", &wish->address);
 
 	if (!error)
 		error = args_read_keys(cli, args, keys);
-	if (!error && required && !weight)
+	if (!error && wish->kind == SERVICE_CHANGE_WEIGHT && !wish->weight)
 		error = p_usage(cli, "which weight? write: weight N");
-	return error ? error : change(cli, what, address, service, weight);
+	return error ? error : change(cli, wish);
 }
 
 static int add(struct cli *cli, struct args *args)
 {
-	return change_weighted(cli, args, "add", false);
+	struct wish wish = {.what = "add", .kind = SERVICE_CHANGE_ADD};
+
+	return read_and_change(cli, args, &wish);
 }
 
 static int set(struct cli *cli, struct args *args)
 {
-	return change_weighted(cli, args, "weight", true);
+	struct wish wish = {.what = "weight", .kind = SERVICE_CHANGE_WEIGHT};
+
+	return read_and_change(cli, args, &wish);
 }
 
 static int delete (struct cli *cli, struct args *args)
 {
-	return change_plain(cli, args, "delete");
+	struct wish wish = {.what = "delete", .kind = SERVICE_CHANGE_DELETE};
+
+	return read_and_change(cli, args, &wish);
 }
 
 static int drain(struct cli *cli, struct args *args)
 {
-	return change_plain(cli, args, "drain");
+	struct wish wish = {.what = "drain", .kind = SERVICE_CHANGE_DRAIN};
+
+	return read_and_change(cli, args, &wish);
 }
 
 static int undrain(struct cli *cli, struct args *args)
 {
-	return change_plain(cli, args, "undrain");
+	struct wish wish = {.what = "undrain", .kind = SERVICE_CHANGE_UNDRAIN};
+
+	return read_and_change(cli, args, &wish);
 }
 
 static const char *const show_keys[] = {"service", NULL};
@@ -175,14 +242,16 @@ static const char *const show_keys[] = {"service", NULL};
 const struct object object_backend = {
 	.name = "backend",
 	.help = "Usage: sluice [OPTIONS] backend [show] [service NAME]\n"
-		"       sluice [OPTIONS] backend add ADDRESS service NAME [weight N]\n"
-		"       sluice [OPTIONS] backend delete ADDRESS service NAME\n"
-		"       sluice [OPTIONS] backend drain ADDRESS service NAME\n"
-		"       sluice [OPTIONS] backend undrain ADDRESS service NAME\n"
-		"       sluice [OPTIONS] backend weight ADDRESS service NAME weight N\n"
+		"       sluice [OPTIONS] backend add ADDRESS service NAME [port PORT] [weight N]\n"
+		"       sluice [OPTIONS] backend delete ADDRESS service NAME [port PORT]\n"
+		"       sluice [OPTIONS] backend drain ADDRESS service NAME [port PORT]\n"
+		"       sluice [OPTIONS] backend undrain ADDRESS service NAME [port PORT]\n"
+		"       sluice [OPTIONS] backend weight ADDRESS service NAME [port PORT] weight N\n"
 		"       sluice [OPTIONS] backend help\n"
 		"\n"
 		"       ADDRESS := IP address of the backend\n"
+		"       PORT := its port, with forward mode nat; which one, where an address has "
+		"several\n"
 		"       N := 0 to 65535\n" HELP_OPTIONS,
 	.commands = {{"show", show},
 		     {"list", show},

@@ -129,7 +129,7 @@ static int change_cell(const json_t *row, struct buf *out)
 	return buf_printf(out, "%.1f%% of slots", (double)(slots - clean) * 100 / (double)slots);
 }
 
-static const struct output_column columns[] = {
+static const struct output_column list_columns[] = {
 	{"SERVICE", "name", OUTPUT_TEXT, NULL},
 	{"ADDRESSES", "addresses", OUTPUT_TEXT, NULL},
 	{"FORWARD", "forward", OUTPUT_TEXT, NULL},
@@ -138,17 +138,67 @@ static const struct output_column columns[] = {
 	{"CHANGE", NULL, OUTPUT_CELL, change_cell},
 	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
 	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"FROM", "origin", OUTPUT_TEXT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 
-static const struct output_section section = {
+/* "43,691 clean, 21,846 record" */
+static int phases_cell(const json_t *row, struct buf *out)
+{
+	const char *phase;
+	json_t *count;
+	int error = 0;
+	bool any = false;
+
+	json_object_foreach(json_object_get(row, "phases"), phase, count)
+	{
+		if (json_integer_value(count) <= 0)
+			continue;
+		error = error ? error
+			      : output_member(out, json_object_get(row, "phases"), phase,
+					      OUTPUT_COUNT, any ? ", " : "", " ");
+		error = error ? error : output_escape(out, str_from_cstr(phase), false);
+		any = true;
+	}
+	return error;
+}
+
+static int drain_cell(const json_t *row, struct buf *out)
+{
+	json_int_t drain_ms = json_integer_value(json_object_get(row, "drain_ms"));
+
+	return drain_ms < 0 ? 0 : output_seconds(out, (uint64_t)drain_ms / 1000);
+}
+
+static const struct output_column one_columns[] = {
+	{"service", "name", OUTPUT_TEXT, NULL},
+	{"from", "origin", OUTPUT_TEXT, NULL},
+	{"addresses", "addresses", OUTPUT_TEXT, NULL},
+	{"forward", "forward", OUTPUT_TEXT, NULL},
+	{"affinity", "affinity", OUTPUT_TEXT, NULL},
+	{"drain", NULL, OUTPUT_CELL, drain_cell},
+	{"backends", NULL, OUTPUT_CELL, backends_cell},
+	{"slots", NULL, OUTPUT_CELL, phases_cell},
+	{"packets", "packets", OUTPUT_COUNT, NULL},
+	{"bytes", "bytes", OUTPUT_BYTES, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section list_section = {
 	.kind = OUTPUT_TABLE,
 	.path = "services",
 	.required = true,
-	.columns = columns,
+	.columns = list_columns,
 	.empty = "No services are configured.",
 };
-static const struct output_view view = {&section, 1};
+static const struct output_section one_section = {
+	.kind = OUTPUT_RECORDS,
+	.path = "services",
+	.required = true,
+	.columns = one_columns,
+};
+static const struct output_view list_view = {&list_section, 1};
+static const struct output_view one_view = {&one_section, 1};
 
 static int show(struct cli *cli, struct args *args)
 {
@@ -161,7 +211,56 @@ static int show(struct cli *cli, struct args *args)
 		error = service_load(cli, &doc);
 	if (!error)
 		error = client_keep_named(cli, doc, "services", "service", name);
-	return error ? error : output_print(cli, doc, &view);
+	return error ? error : output_print(cli, doc, name ? &one_view : &list_view);
+}
+
+/* ---- what became of packets, by reason ---- */
+
+static const struct output_column counter_columns[] = {
+	{"REASON", "name", OUTPUT_TEXT, NULL},
+	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
+	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"MEANING", "meaning", OUTPUT_TEXT, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
+static const struct output_section counter_section = {
+	.kind = OUTPUT_TABLE,
+	.path = "reasons",
+	.required = true,
+	.columns = counter_columns,
+	.empty = "There are no counters.",
+};
+static const struct output_view counter_view = {&counter_section, 1};
+
+/* Those of services and of their forward modes. */
+static bool is_of_services(const json_t *row)
+{
+	const char *name = document_string(row, "name");
+
+	return name && (!strncmp(name, "service", 7) || !strncmp(name, "nat_", 4));
+}
+
+static int counters(struct cli *cli, struct args *args)
+{
+	_cleanup_json_ json_t *doc = NULL;
+	json_t *rows;
+	int error = args_expect_end(cli, args);
+
+	if (!error)
+		error = client_try(cli, "GET", "/v1/counters", NULL, &doc);
+	if (error == -ENOTCONN) {
+		error = pinned_counters(cli, &doc);
+		if (!error)
+			pinned_print_note(cli);
+	}
+	if (error)
+		return error;
+	rows = json_object_get(doc, "reasons");
+	for (size_t i = json_array_size(rows); i-- > 0;)
+		if (!is_of_services(json_array_get(rows, i)))
+			(void)json_array_remove(rows, i);
+	return output_print(cli, doc, &counter_view);
 }
 
 static const char *const show_keys[] = {"name", NULL};
@@ -169,8 +268,31 @@ static const char *const show_keys[] = {"name", NULL};
 const struct object object_service = {
 	.name = "service",
 	.help = "Usage: sluice [OPTIONS] service [show] [name NAME]\n"
+		"       sluice [OPTIONS] service add NAME address ADDRESSES ports PORTS protocol "
+		"PROTOCOL\n"
+		"                                    forward MODE [affinity AFFINITY] "
+		"[drain DURATION]\n"
+		"                                    [slots N]\n"
+		"       sluice [OPTIONS] service delete NAME\n"
+		"       sluice [OPTIONS] service nat [name NAME] [client CIDR] [backend ADDRESS]\n"
+		"                                    [state STATE] [limit N]\n"
+		"       sluice [OPTIONS] service counters\n"
 		"       sluice [OPTIONS] service help\n"
-		"\n" HELP_OPTIONS,
-	.commands = {{"show", show}, {"list", show}, {NULL, NULL}},
+		"\n"
+		"       ADDRESSES := ADDRESS{,ADDRESS}\n"
+		"       PORTS := { PORT | PORT-PORT }{,...} | any\n"
+		"       PROTOCOL := { tcp | udp | any }\n"
+		"       MODE := { ipip | nat }\n"
+		"       AFFINITY := { five-tuple | source }\n"
+		"       DURATION := NUMBER{ms|s|m|h|d}\n"
+		"       STATE := { syn | answered | established | closed | udp_new | udp "
+		"}\n" HELP_OPTIONS,
+	.commands = {{"show", show},
+		     {"list", show},
+		     {"add", service_add},
+		     {"delete", service_delete},
+		     {"nat", service_nat, .streams = true},
+		     {"counters", counters},
+		     {NULL, NULL}},
 	.show_keys = show_keys,
 };

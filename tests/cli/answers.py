@@ -94,7 +94,7 @@ EXPLAINED = {
 
 SERVICES = {"services": [
     {"name": "dns", "addresses": ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], "protocol": "udp",
-     "forward": "ipip", "affinity": "five-tuple", "drain_ms": 30000, "slots": 65537,
+     "forward": "ipip", "affinity": "five-tuple", "origin": "config", "drain_ms": 30000, "slots": 65537,
      "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
      "packets": 1250000, "bytes": 98000000, "backends": [
         {"address": "2001:db8:1::11", "state": "up", "weight": 100, "origin": "config",
@@ -169,6 +169,8 @@ ANSWERS = {
     ("GET", "/v1/routes"): ROUTES,
     ("POST", "/v1/routes/explain"): EXPLAINED,
     ("GET", "/v1/services"): SERVICES,
+    ("POST", "/v1/services"): {"service": "web", "done": "added"},
+    ("DELETE", "/v1/services"): {"service": "web", "done": "deleted"},
     ("POST", "/v1/backends"): {"service": "dns", "address": "2001:db8:1::12", "done": "draining"},
     ("GET", "/v1/upstreams"): UPSTREAMS,
     ("GET", "/v1/events"): EVENTS,

@@ -25,6 +25,10 @@ COMMANDS = [
     ["allow", "delete", "203.0.113.0/24"],
     ["route"], ["route", "show", "name", "cart"], ["route", "explain", "GET", "/"],
     ["upstream"], ["upstream", "show", "name", "cart"],
+    ["service"], ["service", "show", "name", "dns"], ["service", "counters"], ["service", "nat"],
+    ["service", "add", "web", "address", "192.0.2.80", "ports", "80", "protocol", "tcp",
+     "forward", "ipip"], ["service", "delete", "web"],
+    ["backend"], ["backend", "drain", "10.0.0.1", "service", "dns"],
     ["stats"], ["stats", "show", "interval", "100ms"], ["stats", "watch", "count", "1"],
     ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
     ["config"], ["config", "reload"], ["config", "check"], ["config", "check", "file", "/dev/null"],
@@ -167,6 +171,14 @@ MISSHAPEN = {
         {"request": {}, "result": {}, "others": [1]}],
     ("upstream",): [{}, {"upstreams": {}}, {"upstreams": [5]}],
     ("upstream", "name", "cart"): [{}, {"upstreams": []}, {"upstreams": [{"name": []}]}],
+    ("service",): [{}, {"services": {}}, {"services": [5]}],
+    ("service", "name", "dns"): [{}, {"services": []}, {"services": [{"name": []}]}],
+    ("service", "counters"): [{}, {"reasons": {}}],
+    ("service", "add", "web", "address", "192.0.2.80", "ports", "80", "protocol", "tcp", "forward",
+     "ipip"): [{}, {"done": 1}, {"done": "added"}, {"service": "web"}],
+    ("service", "delete", "web"): [{}, {"done": None}],
+    ("backend",): [{}, {"services": {}}],
+    ("backend", "drain", "10.0.0.1", "service", "dns"): [{}, {"done": 1}],
     ("config",): [{}, {"effective": None}, {"effective": ["version: 1"]}],
     ("config", "reload"): [{}, {"generation": "4"}, {"generation": None}],
     ("event",): [{}, {"events": {}}, {"events": None}, {"events": [1]}],
@@ -202,7 +214,7 @@ def test_members_of_any_type_are_shown(sluice, admin, value):
                 rows = [dict.fromkeys(row, value) for row in member]
                 admin.script[(method, path)] = http({**doc, key: rows})
     for command in (["deny"], ["allow"], ["deny", "counters"], ["route"], ["upstream"], ["event"],
-                    ["stats"]):
+                    ["stats"], ["service"], ["backend"]):
         assert sluice(*command).status == 0, command
         assert sluice("-j", *command).json, command
 
@@ -324,6 +336,34 @@ USAGE = """
 |STATUS
 |servicer
 |backend|drain|10.1.0.11
+|backend|drain|10.1.0|service|dns
+|backend|drain|10.1.0.11:80|service|dns
+|backend|drain|10.1.0.11|service|dns|weight|1
+|backend|drain|10.1.0.11|service|dns|port
+|backend|drain|10.1.0.11|service|dns|port|65536
+|backend|add|10.1.0.11|service|dns|weight|65536
+|backend|weight|10.1.0.11|service|dns|port|80
+|service|add
+|service|add|web
+|service|add|Web|address|192.0.2.1|ports|80|protocol|tcp|forward|ipip
+|service|add|web|address|192.0.2|ports|80|protocol|tcp|forward|ipip
+|service|add|web|address|192.0.2.1,|ports|80|protocol|tcp|forward|ipip
+|service|add|web|address|192.0.2.1|ports|80-70|protocol|tcp|forward|ipip
+|service|add|web|address|192.0.2.1|ports|80,80|protocol|tcp|forward|ipip
+|service|add|web|address|192.0.2.1|ports|80|protocol|sctp|forward|ipip
+|service|add|web|address|192.0.2.1|ports|80|protocol|tcp|forward|gue
+|service|add|web|address|192.0.2.1|ports|80|protocol|tcp
+|service|add|web|address|192.0.2.1|ports|80|protocol|tcp|forward|ipip|affinity|x
+|service|add|web|address|192.0.2.1|ports|80|protocol|tcp|forward|ipip|drain|25h
+|service|add|web|address|192.0.2.1|ports|80|protocol|tcp|forward|ipip|slots|100
+|service|delete
+|service|delete|web|x
+|service|counters|x
+|service|nat|x
+|service|nat|state|free
+|service|nat|client|192.0.2.1/24
+|service|nat|backend|x
+|service|nat|limit|0
 |listener
 |cert
 |cache|purge

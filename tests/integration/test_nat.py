@@ -97,6 +97,13 @@ def test_tcp_and_udp_flow_through_nat_both_ways(sluice, topology, wires):
             assert data == b"question %d" % number and peer[0] == SOURCE
             backend.sendto(b"answer %d" % number, peer)
             assert client.recv(2048) == b"answer %d" % number
+        flow, = sluice.cli_json("service", "nat", "name", "datagram", "client", CLIENT[0])["flows"]
+        assert flow["source"] == "%s:%u" % peer and flow["state"] == "udp"
+        assert flow["called"] == f"{VIP}:53" and flow["backend"] == f"{BACKEND[0]}:{TO_PORT}"
+        assert flow["client"] == "%s:%u" % client.getsockname() and flow["idle_s"] < flow["left_s"]
+        closed = sluice.cli_json("service", "nat", "state", "closed", "limit", "7")
+        assert len(closed["flows"]) == 7 and closed["not_shown"] == 13
+        assert {each["service"] for each in closed["flows"]} == {"stream"}
         # The client knows us; the kernel has forgotten it, and XDP cannot ask for it.
         link_address = topology.ip("sluice", "-br", "link", "show", DOWN).stdout.split()[2]
         topology.ip("client", "neighbour", "replace", SLUICE, "lladdr", link_address, "dev", "eth0",

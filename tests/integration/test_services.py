@@ -126,5 +126,55 @@ def test_without_a_daemon_services_stay_and_are_shown(sluice):
     sluice.kill9()
     assert service(sluice) == before
     done = sluice.cli("backend", "drain", "fd77::11", "service", "dns")
-    assert done.returncode == 1 and "a change of backends is made in steps" in done.stderr
+    assert done.returncode == 1 and "would have to be led to other backends in steps" in done.stderr
+    done = sluice.cli("service", "delete", "dns")
+    assert done.returncode == 1 and "take it out there and reload" in done.stderr
     assert service(sluice) == before
+
+
+WEB = ("add", "web", "address", "198.51.100.80", "ports", "80,1000-2000", "protocol", "tcp", "forward",
+       "ipip", "slots", "211")
+
+
+def test_people_add_services_with_a_daemon_and_without(sluice):
+    configure(sluice)
+    sluice.start()
+    sluice.cli("service", *WEB, check=True)
+    for words, reason in (
+            (WEB, "there is a service 'web' already"),
+            (("add", "dns") + WEB[2:], "there is a service 'dns' already, in the configuration"),
+            (("add", "more") + WEB[2:], "has ports of 198.51.100.80 that service 'web' has, too"),
+            (("add", "more") + WEB[2:-4] + ("forward", "nat"), "has ports of 198.51.100.80"),
+            (("add", "more", "address", "198.51.100.81") + WEB[4:-4] + ("forward", "nat"),
+             "needs 'dataplane.nat.addresses'"),
+            (("delete", "dns"), "take it out there and reload"), (("delete", "x"), "no service 'x'")):
+        done = sluice.cli("service", *words)
+        assert done.returncode == 1 and reason in done.stderr, done.stderr
+    sluice.reload()
+
+    def shown():
+        return {each["name"]: each for each in sluice.cli_json("service")["services"]}
+
+    assert shown()["web"]["origin"] == "cli" and shown()["dns"]["origin"] == "config"
+    assert sorted(shown()["web"]["addresses"]) == [
+        "198.51.100.80:1000-2000/tcp", "198.51.100.80:80/tcp"]
+    sluice.kill9()
+    sluice.cli("backend", "add", "10.9.0.1", "service", "web", check=True)
+    done = sluice.cli("backend", "add", "10.9.0.2", "service", "web")
+    assert done.returncode == 1 and "connections of service 'web'" in done.stderr
+    sluice.cli("service", *(word.replace("web", "late").replace(".80", ".82") for word in WEB), check=True)
+    before = shown()
+    assert before["web"]["backends"][0]["slots"] == 211 and before["late"]["phases"]["clean"] == 211
+    sluice.start()
+    assert shown() == before
+    # The file must not have it, too; and without a daemon it goes as well.
+    sluice.configure(CONFIG.replace("name: dns", "name: late") % ("udp", "30s", '"fd77::11"'))
+    done = sluice.cli("config", "reload")
+    assert done.returncode == 1 and "sluice service delete late" in done.stderr
+    sluice.kill9()
+    sluice.cli("service", "delete", "late", check=True)
+    assert set(shown()) == {"dns", "web"}
+    configure(sluice)
+    sluice.start()
+    sluice.cli("service", "delete", "web", check=True)
+    assert set(shown()) == {"dns"}

@@ -84,6 +84,12 @@ int ip_prefix_parse(struct str text, struct ip_prefix *ret_prefix, struct error 
 	return 0;
 }
 
+bool ip_addr_equal(const struct ip_addr *left, const struct ip_addr *right)
+{
+	return left->family == right->family &&
+	       !memcmp(left->bytes, right->bytes, sizeof(left->bytes));
+}
+
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *addr)
 {
 	struct ip_addr network = *addr;

@@ -45,6 +45,7 @@ int ip_addr_parse(struct str text, struct ip_addr *ret_addr);
 int ip_prefix_parse(struct str text, struct ip_prefix *ret_prefix, struct error *err);
 /* "::ffff:192.0.2.1" becomes 192.0.2.1; any other address stays. */
 void ip_addr_unmap(struct ip_addr *addr);
+bool ip_addr_equal(const struct ip_addr *left, const struct ip_addr *right);
 bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *addr);
 const char *ip_addr_format(const struct ip_addr *addr, char *buf, size_t buf_len);
 /* Always with its length: "192.0.2.1/32". */

@@ -4,6 +4,7 @@
 
 #include "base/addr.h"
 #include "conf/names.h"
+#include "kern/service_check.h"
 
 #define WHAT_MAX  160
 #define VALUE_MAX 96
@@ -214,73 +215,17 @@ int nat_config_read(const struct field_context *context, const struct conf_node 
 
 /* ---- services ---- */
 
-static bool is_all_v4(const struct service_conf *service)
-{
-	for (unsigned int i = 0; i < service->address_count; i++)
-		if (service->addresses[i].family != AF_INET)
-			return false;
-	for (unsigned int i = 0; i < service->backend_count; i++)
-		if (service->backends[i].addr.family != AF_INET)
-			return false;
-	return true;
-}
-
-/* A port of a service that answers to a source address could come to, too. */
-static bool takes_answers(const struct nat_source *source, const struct service_conf *service)
-{
-	bool is_here = false;
-
-	for (unsigned int i = 0; i < service->address_count; i++)
-		is_here |= service->addresses[i].family == AF_INET &&
-			   !memcmp(service->addresses[i].bytes, &source->addr_be,
-				   sizeof(source->addr_be));
-	for (unsigned int i = 0; i < service->port_count && is_here; i++)
-		if (service->ports[i].first <= source->port_last &&
-		    service->ports[i].last >= source->port_first)
-			return true;
-	return false;
-}
-
 static void check_service(const struct field_context *context, const struct nat_pool_conf *conf,
 			  const struct service_conf *service)
 {
-	bool is_nat = service->forward == SL_FORWARD_NAT, is_one_port;
+	const struct service_backend *backend;
+	struct error err = {0};
 
-	is_one_port = service->port_count == 1 && service->ports[0].first == service->ports[0].last;
-	if (is_nat && !conf->source_count)
-		conf_error_at(context->errors, service->line, service->column,
-			      "service '%.*s': forward: nat needs 'dataplane.nat.addresses', the "
-			      "addresses that backends shall see as their clients",
-			      STR_FMT(service->name));
-	if (is_nat && !is_all_v4(service))
-		conf_error_at(
-			context->errors, service->line, service->column,
-			"service '%.*s': forward: nat is for IPv4 addresses and backends; ipip "
-			"does IPv6",
-			STR_FMT(service->name));
-	for (unsigned int i = 0; i < service->backend_count; i++) {
-		const struct service_backend *backend = &service->backends[i];
-
-		if (!backend->port || (is_nat && is_one_port))
-			continue;
-		conf_error_at(
-			context->errors, backend->line, backend->column,
-			is_nat ? "service '%.*s': a backend's port needs a service of one port"
-			       : "service '%.*s': a backend's port is for forward: nat; ipip "
-				 "delivers packets as they came",
-			STR_FMT(service->name));
-		break;
-	}
-	for (unsigned int i = 0; i < conf->source_count; i++)
-		if (takes_answers(&conf->sources[i], service)) {
-			conf_error_at(
-				context->errors, service->line, service->column,
-				"service '%.*s': has an address of 'dataplane.nat' and a port "
-				"of its range %u-%u; narrow 'dataplane.nat.ports'",
-				STR_FMT(service->name), conf->sources[i].port_first,
-				conf->sources[i].port_last);
-			break;
-		}
+	if (!service_check_nat(service, conf->sources, conf->source_count, &backend, &err))
+		return;
+	conf_error_at(context->errors, backend ? backend->line : service->line,
+		      backend ? backend->column : service->column, "service '%.*s': %s",
+		      STR_FMT(service->name), err.text);
 }
 
 void nat_config_check(const struct field_context *context, const struct nat_pool_conf *conf,

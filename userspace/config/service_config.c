@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <netinet/in.h>
 
+#include "kern/service_check.h"
+#include "kern/service_words.h"
+
 #define WHAT_MAX  160
 #define VALUE_MAX 96
 
@@ -32,12 +35,6 @@ static const struct field_name affinity_names[] = {
 };
 
 /* ---- addresses and ports ---- */
-
-static bool same_addr(const struct ip_addr *left, const struct ip_addr *right)
-{
-	return left->family == right->family &&
-	       !memcmp(left->bytes, right->bytes, sizeof(left->bytes));
-}
 
 static int address_parse(const struct field_context *context, const struct conf_node *node,
 			 const char *key, struct ip_addr *ret_addr)
@@ -83,7 +80,7 @@ static int address_add(const struct field_context *context, const struct conf_no
 	if (address_parse(context, node, "address", &addr))
 		return -EINVAL;
 	for (unsigned int i = 0; i < conf->address_count; i++) {
-		if (!same_addr(&conf->addresses[i], &addr))
+		if (!ip_addr_equal(&conf->addresses[i], &addr))
 			continue;
 		conf_error(context->errors, node, "%s: address: %s is given twice", context->what,
 			   conf_describe(node, value, sizeof(value)));
@@ -124,27 +121,6 @@ static void addresses_print(struct conf_writer *writer, const char *key, const v
 	conf_write_close(writer);
 }
 
-/* "53", "1000-2000" or "any". */
-static int ports_parse(struct str text, struct service_ports *ret_ports)
-{
-	ptrdiff_t dash = str_find_byte(text, '-');
-	uint64_t first, last;
-
-	if (str_eq_cstr(text, "any")) {
-		*ret_ports = (struct service_ports){0, UINT16_MAX};
-		return 0;
-	}
-	if (str_to_u64(dash < 0 ? text : str_sub(text, 0, (size_t)dash), &first))
-		return -EINVAL;
-	last = first;
-	if (dash >= 0 && str_to_u64(str_sub(text, (size_t)dash + 1, text.len), &last))
-		return -EINVAL;
-	if (first < 1 || last > UINT16_MAX || first > last)
-		return -EINVAL;
-	*ret_ports = (struct service_ports){(uint16_t)first, (uint16_t)last};
-	return 0;
-}
-
 static int ports_add(const struct field_context *context, const struct conf_node *node,
 		     struct service_conf *conf)
 {
@@ -153,7 +129,8 @@ static int ports_add(const struct field_context *context, const struct conf_node
 
 	if (node->refused)
 		return -EINVAL;
-	if (node->type != CONF_SCALAR || conf_is_null(node) || ports_parse(node->value, &ports)) {
+	if (node->type != CONF_SCALAR || conf_is_null(node) ||
+	    service_ports_parse(node->value, &ports)) {
 		conf_error(context->errors, node,
 			   "%s: ports: expected a port, a range such as 1000-2000, or any, got %s",
 			   context->what, conf_describe(node, value, sizeof(value)));
@@ -196,16 +173,10 @@ static void ports_print(struct conf_writer *writer, const char *key, const void 
 
 	conf_write_open_list(writer, key);
 	for (unsigned int i = 0; i < conf->port_count; i++) {
-		const struct service_ports *ports = &conf->ports[i];
 		char text[16];
 
-		if (!ports->first)
-			(void)snprintf(text, sizeof(text), "any");
-		else if (ports->first == ports->last)
-			(void)snprintf(text, sizeof(text), "%u", ports->first);
-		else
-			(void)snprintf(text, sizeof(text), "%u-%u", ports->first, ports->last);
-		conf_write_plain(writer, NULL, text);
+		conf_write_plain(writer, NULL,
+				 service_ports_format(&conf->ports[i], text, sizeof(text)));
 	}
 	conf_write_close(writer);
 }
@@ -275,12 +246,11 @@ static int backend_read(const struct field_context *context, const struct conf_n
 	backend->port = (uint16_t)file.port;
 	backend->line = node->line;
 	backend->column = node->column;
-	for (unsigned int i = 0; i < conf->backend_count; i++) {
-		if (!same_addr(&conf->backends[i].addr, &backend->addr))
-			continue;
+	if (service_conf_backend(conf, &backend->addr, backend->port)) {
 		conf_error(context->errors, node,
 			   "%s: '%s' is given twice; use 'weight' to send it more", what,
-			   ip_addr_format(&backend->addr, value, sizeof(value)));
+			   service_backend_format(&backend->addr, backend->port, value,
+						  sizeof(value)));
 		return -EINVAL;
 	}
 	conf->backend_count++;
@@ -457,26 +427,16 @@ static int check_slots(const struct field_context *context, const struct conf_no
 	return -EINVAL;
 }
 
-/* 4in6 is there, 6in4 is not: an IPv6 service cannot have IPv4 backends. */
 static int check_families(const struct field_context *context, const struct service_conf *conf)
 {
-	bool has_v6 = false;
-	char text[ADDR_TEXT_MAX];
+	const struct service_backend *backend = NULL;
+	struct error err = {0};
 
-	for (unsigned int i = 0; i < conf->address_count; i++)
-		has_v6 |= conf->addresses[i].family == AF_INET6;
-	for (unsigned int i = 0; i < conf->backend_count && has_v6; i++) {
-		const struct service_backend *backend = &conf->backends[i];
-
-		if (backend->addr.family == AF_INET6)
-			continue;
-		conf_error_at(context->errors, backend->line, backend->column,
-			      "%s: backend '%s' has an IPv4 address, but the service has an IPv6 "
-			      "address; ipip takes IPv6 packets to IPv6 backends only",
-			      context->what, ip_addr_format(&backend->addr, text, sizeof(text)));
-		return -EINVAL;
-	}
-	return 0;
+	if (!service_check_families(conf, &backend, &err))
+		return 0;
+	conf_error_at(context->errors, backend->line, backend->column, "%s: %s", context->what,
+		      err.text);
+	return -EINVAL;
 }
 
 static int service_read(const struct field_context *context, const struct conf_node *node,
@@ -519,40 +479,13 @@ int services_read(const struct field_context *context, const struct conf_node *n
 
 /* ---- places ---- */
 
-static bool ports_meet(const struct service_conf *left, const struct service_conf *right)
-{
-	if (left->protocol && right->protocol && left->protocol != right->protocol)
-		return false;
-	for (unsigned int i = 0; i < left->port_count; i++)
-		for (unsigned int j = 0; j < right->port_count; j++) {
-			/* A port by itself goes before any range. */
-			bool single = left->ports[i].first == left->ports[i].last;
-			bool other = right->ports[j].first == right->ports[j].last;
-
-			if (single == other && left->ports[i].first <= right->ports[j].last &&
-			    right->ports[j].first <= left->ports[i].last)
-				return true;
-		}
-	return false;
-}
-
-static const struct ip_addr *shared_address(const struct service_conf *left,
-					    const struct service_conf *right)
-{
-	for (unsigned int i = 0; i < left->address_count; i++)
-		for (unsigned int j = 0; j < right->address_count; j++)
-			if (same_addr(&left->addresses[i], &right->addresses[j]))
-				return &left->addresses[i];
-	return NULL;
-}
-
 static void check_services(const struct field_context *context, const struct service_conf *first,
 			   const struct service_conf *second)
 {
-	const struct ip_addr *addr = shared_address(first, second);
+	const struct ip_addr *addr = service_shared_place(first, second);
 	char text[ADDR_TEXT_MAX];
 
-	if (addr && ports_meet(first, second))
+	if (addr)
 		conf_error_at(context->errors, second->line, second->column,
 			      "service '%.*s': has ports of %s that service '%.*s' at line %u, "
 			      "column %u has, too",
@@ -560,35 +493,13 @@ static void check_services(const struct field_context *context, const struct ser
 			      STR_FMT(first->name), first->line, first->column);
 }
 
-static bool meets_tuple(const struct service_conf *service, const struct steer_tuple *tuple,
-			char *buf, size_t buf_len)
-{
-	for (unsigned int i = 0; i < service->address_count; i++) {
-		if (!ip_prefix_contains(&tuple->prefix, &service->addresses[i]))
-			continue;
-		for (unsigned int j = 0; j < service->port_count; j++) {
-			const struct service_ports *ports = &service->ports[j];
-			uint16_t port =
-				ports->first > tuple->port_first ? ports->first : tuple->port_first;
-
-			if (port > ports->last || port > tuple->port_last)
-				continue;
-			(void)service_backend_format(&service->addresses[i], port, buf, buf_len);
-			return true;
-		}
-	}
-	return false;
-}
-
 static void check_listener(const struct field_context *context, const struct service_conf *service,
 			   const struct listener_conf *listener)
 {
 	char text[ADDR_TEXT_MAX];
 
-	if (service->protocol == IPPROTO_UDP)
-		return;
 	for (unsigned int i = 0; i < listener->tuple_count; i++) {
-		if (!meets_tuple(service, &listener->tuples[i], text, sizeof(text)))
+		if (!service_meets_tuple(service, &listener->tuples[i], text, sizeof(text)))
 			continue;
 		conf_error_at(context->errors, service->line, service->column,
 			      "service '%.*s': %s belongs to listener '%.*s' at line %u, column %u",

@@ -44,7 +44,8 @@ admin_handler admin_get_version, admin_get_status, admin_get_counters;
 admin_handler admin_get_deny, admin_post_deny, admin_delete_deny;
 admin_handler admin_get_allow, admin_post_allow, admin_delete_allow;
 admin_handler admin_get_routes, admin_post_explain, admin_get_upstreams;
-admin_handler admin_get_services, admin_post_backends;
+admin_handler admin_get_services, admin_post_services, admin_delete_services;
+admin_handler admin_post_backends;
 admin_handler admin_get_events;
 admin_handler admin_get_config, admin_post_reload, admin_post_check;
 

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "kern/service_change.h"
 
 static void on_event(enum service_event event, const char *service, const char *backend, void *arg)
 {
@@ -64,13 +65,59 @@ void services_close(struct services *services)
 	services->open = false;
 }
 
+static int lay(const struct services *services, const struct snapshot *snapshot,
+	       struct service_confs *ret_confs, struct error *err)
+{
+	return service_overlay_lay(&services->overlay, snapshot->services, snapshot->service_count,
+				   ret_confs, err);
+}
+
+/* Is there room for it beside the listeners and the services before it? */
+static int check_made(const struct snapshot *snapshot, const struct service_confs *others,
+		      const struct service_conf *conf, struct error *err)
+{
+	const struct nat_pool_conf *nat = &snapshot->dataplane.nat;
+	int r = service_change_check_new(others, conf, nat->sources, nat->source_count, err);
+	char text[ADDR_TEXT_MAX];
+
+	for (unsigned int i = 0; i < snapshot->listener_count && !r; i++) {
+		const struct listener_conf *listener = &snapshot->listeners[i];
+
+		for (unsigned int j = 0; j < listener->tuple_count && !r; j++)
+			if (service_meets_tuple(conf, &listener->tuples[j], text, sizeof(text)))
+				r = error_set(err, -EEXIST,
+					      "service '%.*s': %s belongs to listener '%.*s'",
+					      STR_FMT(conf->name), text, STR_FMT(listener->name));
+	}
+	return r;
+}
+
+/* Those that people added must go with the file as it is now; it was read without them. */
+static int check_all_made(const struct snapshot *snapshot, const struct service_confs *confs,
+			  struct error *err)
+{
+	struct service_confs before = {.items = confs->items};
+
+	for (; before.count < confs->count; before.count++) {
+		const struct service_conf *conf = &confs->items[before.count];
+		int r = conf->from_cli ? check_made(snapshot, &before, conf, err) : 0;
+
+		if (r) {
+			error_prefix(err, "added by 'sluice service add'");
+			return r;
+		}
+	}
+	return 0;
+}
+
 int services_apply(struct services *services, const struct snapshot *snapshot, struct error *err)
 {
 	_cleanup_(service_confs_done)
 	struct service_confs confs = {0};
-	int r = service_overlay_lay(&services->overlay, snapshot->services, snapshot->service_count,
-				    &confs, err);
+	int r = lay(services, snapshot, &confs, err);
 
+	if (!r)
+		r = check_all_made(snapshot, &confs, err);
 	if (!r)
 		r = next_hops_prepare(&services->next_hops, confs.items, confs.count, err);
 	if (!r)
@@ -89,85 +136,88 @@ void services_tick(struct services *services)
 	next_hops_tick(&services->next_hops);
 }
 
-static const struct service_conf *find_service(const struct service_confs *confs, const char *name)
-{
-	for (unsigned int i = 0; i < confs->count; i++)
-		if (str_eq_cstr(confs->items[i].name, name))
-			return &confs->items[i];
-	return NULL;
-}
+/* ---- changes by people ---- */
 
-static bool has_backend(const struct service_conf *conf, const struct ip_addr *addr)
+/* With the overlay changed: into force and to the disk, or back to `before`. Takes `before`. */
+static int take_effect(struct services *services, const struct snapshot *snapshot,
+		       struct service_overlay *before, int r, struct error *err)
 {
-	for (unsigned int i = 0; i < conf->backend_count; i++)
-		if (conf->backends[i].addr.family == addr->family &&
-		    !memcmp(conf->backends[i].addr.bytes, addr->bytes, sizeof(addr->bytes)))
-			return true;
-	return false;
-}
-
-static int check_change(const struct services *services, const struct snapshot *snapshot,
-			const struct service_change *change, struct error *err)
-{
-	_cleanup_(service_confs_done)
-	struct service_confs confs = {0};
-	const struct service_conf *conf;
-	char text[ADDR_TEXT_MAX];
-	int r = service_overlay_lay(&services->overlay, snapshot->services, snapshot->service_count,
-				    &confs, err);
-
-	if (r)
-		return r;
-	conf = find_service(&confs, change->service);
-	(void)ip_addr_format(&change->addr, text, sizeof(text));
-	if (!conf)
-		return error_set(err, -ENOENT, "there is no service '%s'", change->service);
-	if (change->kind == SERVICE_CHANGE_ADD && has_backend(conf, &change->addr))
-		return error_set(err, -EEXIST,
-				 "service '%s' has backend %s already; 'weight' "
-				 "changes it",
-				 change->service, text);
-	if (change->kind != SERVICE_CHANGE_ADD && !has_backend(conf, &change->addr))
-		return error_set(err, -ENOENT, "service '%s' has no backend %s", change->service,
-				 text);
-	if (change->kind != SERVICE_CHANGE_ADD || change->addr.family == AF_INET6)
-		return 0;
-	for (unsigned int i = 0; i < conf->address_count; i++)
-		if (conf->addresses[i].family == AF_INET6)
-			return error_set(
-				err, -EINVAL,
-				"service '%s' has an IPv6 address; ipip takes IPv6 packets "
-				"to IPv6 backends only",
-				change->service);
-	return 0;
-}
-
-int services_change_backend(struct services *services, const struct snapshot *snapshot,
-			    const struct service_change *change, struct error *err)
-{
-	struct service_overlay before;
 	struct error back = {0};
-	int r;
 
-	if (!services->open)
-		return error_set(err, -EOPNOTSUPP, "there is no kernel dataplane");
-	r = check_change(services, snapshot, change, err);
-	if (!r)
-		r = service_overlay_copy(&services->overlay, &before, err);
-	if (r)
-		return r;
-	r = service_overlay_note(&services->overlay, change, err);
 	if (!r)
 		r = services_apply(services, snapshot, err);
 	if (!r)
 		r = service_overlay_save(&services->overlay, snapshot->node.state_dir.ptr, err);
 	if (!r) {
-		service_overlay_done(&before);
+		service_overlay_done(before);
 		return 0;
 	}
 	service_overlay_done(&services->overlay);
-	services->overlay = before;
+	services->overlay = *before;
 	if (services_apply(services, snapshot, &back))
 		log_error("control", "cannot return to the former services: %s", back.text);
 	return r;
+}
+
+static int begin_change(struct services *services, const struct snapshot *snapshot,
+			struct service_confs *ret_confs, struct error *err)
+{
+	if (!services->open)
+		return error_set(err, -EOPNOTSUPP, "there is no kernel dataplane");
+	return lay(services, snapshot, ret_confs, err);
+}
+
+int services_change_backend(struct services *services, const struct snapshot *snapshot,
+			    struct service_change *change, struct error *err)
+{
+	_cleanup_(service_confs_done)
+	struct service_confs confs = {0};
+	const struct nat_pool_conf *nat = &snapshot->dataplane.nat;
+	struct service_overlay before;
+	int r = begin_change(services, snapshot, &confs, err);
+
+	if (!r)
+		r = service_change_check(&confs, change, nat->sources, nat->source_count, err);
+	if (!r)
+		r = service_overlay_copy(&services->overlay, &before, err);
+	if (r)
+		return r;
+	r = service_overlay_note(&services->overlay, change, err);
+	return take_effect(services, snapshot, &before, r, err);
+}
+
+int services_add(struct services *services, const struct snapshot *snapshot,
+		 const struct service_conf *conf, struct error *err)
+{
+	_cleanup_(service_confs_done)
+	struct service_confs confs = {0};
+	struct service_overlay before;
+	int r = begin_change(services, snapshot, &confs, err);
+
+	if (!r)
+		r = check_made(snapshot, &confs, conf, err);
+	if (!r)
+		r = service_overlay_copy(&services->overlay, &before, err);
+	if (r)
+		return r;
+	r = service_overlay_make(&services->overlay, conf, err);
+	return take_effect(services, snapshot, &before, r, err);
+}
+
+int services_delete(struct services *services, const struct snapshot *snapshot, const char *name,
+		    struct error *err)
+{
+	_cleanup_(service_confs_done)
+	struct service_confs confs = {0};
+	struct service_overlay before;
+	int r = begin_change(services, snapshot, &confs, err);
+
+	if (!r)
+		r = service_confs_delete(&confs, str_from_cstr(name), err);
+	if (!r)
+		r = service_overlay_copy(&services->overlay, &before, err);
+	if (r)
+		return r;
+	r = service_overlay_unmake(&services->overlay, name, err);
+	return take_effect(services, snapshot, &before, r, err);
 }

@@ -35,10 +35,16 @@ int services_apply(struct services *services, const struct snapshot *snapshot, s
 /* Every second. */
 void services_tick(struct services *services);
 /*
- * Takes the change into the overlay, into force and to the disk. -ENOENT: no such service or
- * backend; -EEXIST. On failure all is as before, unless the reason says so.
+ * These take a change into the overlay, into force and to the disk. On failure all is as before,
+ * unless the reason says so. For backends see service_change_check().
  */
 int services_change_backend(struct services *services, const struct snapshot *snapshot,
-			    const struct service_change *change, struct error *err);
+			    struct service_change *change, struct error *err);
+/* -EEXIST: the name, or a port of an address. -EINVAL. */
+int services_add(struct services *services, const struct snapshot *snapshot,
+		 const struct service_conf *conf, struct error *err);
+/* -ENOENT; -EPERM: it is in the configuration. */
+int services_delete(struct services *services, const struct snapshot *snapshot, const char *name,
+		    struct error *err);
 
 #endif

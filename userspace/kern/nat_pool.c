@@ -1,5 +1,6 @@
 #include "kern/nat_pool.h"
 
+#include <bpf/bpf.h>
 #include <errno.h>
 #include <sys/mman.h>
 
@@ -302,5 +303,36 @@ int nat_pool_settle(struct dataplane *dataplane, struct error *err)
 		return error_set_errno(err, -errno, "cannot map sl_nat_conf");
 	nat_pool_forget(conf, clock_boot_ns());
 	(void)munmap(conf, sizeof(*conf));
+	return 0;
+}
+
+int nat_pool_read(struct dataplane *dataplane, struct nat_source *ret_sources,
+		  unsigned int *ret_count, struct error *err)
+{
+	struct sl_nat_conf conf;
+	uint32_t zero = 0;
+	unsigned int count = 0;
+	int ret = bpf_map_lookup_elem(dataplane->maps[DATAPLANE_MAP_NAT_CONF], &zero, &conf);
+
+	if (ret)
+		return error_set_errno(err, ret, "cannot read sl_nat_conf");
+	for (uint32_t i = 0; i < SL_NAT_ADDRESSES_MAX; i++) {
+		bool is_current = false;
+
+		for (unsigned int nth = 0; nth < SL_NAT_SLOTS; nth++)
+			is_current |=
+				conf.current[nth].line_count && conf.current[nth].address == i;
+		if (!is_current || !conf.addresses[i].addr_be)
+			continue;
+		ret_sources[count++] = (struct nat_source){
+			.addr_be = conf.addresses[i].addr_be,
+			.port_first = conf.addresses[i].line_first * SL_NAT_WAYS,
+			.port_last = (uint16_t)((conf.addresses[i].line_first +
+						 conf.addresses[i].line_count) *
+							SL_NAT_WAYS -
+						1),
+		};
+	}
+	*ret_count = count;
 	return 0;
 }

@@ -44,6 +44,10 @@ int nat_pool_apply(struct dataplane *dataplane, const struct nat_pool_conf *want
 /* Forgets what flows no longer need; call it now and then. */
 int nat_pool_settle(struct dataplane *dataplane, struct error *err);
 
+/* Addresses that new flows get now; room for SL_NAT_ADDRESSES_MAX. */
+int nat_pool_read(struct dataplane *dataplane, struct nat_source *ret_sources,
+		  unsigned int *ret_count, struct error *err);
+
 /* make_table() is called for each index that gets an address, before packets can see it. */
 int nat_pool_plan(struct sl_nat_conf *conf, const struct nat_pool_conf *wanted,
 		  uint64_t now_boot_ns, int (*make_table)(uint32_t index, void *arg), void *arg);

@@ -81,6 +81,10 @@ struct service_conf {
 	struct service_health health;
 };
 
+/* Its backend of that address and port, or NULL. */
+const struct service_backend *service_conf_backend(const struct service_conf *conf,
+						   const struct ip_addr *addr, uint16_t port);
+
 /* Elements of arrays are padded to eight bytes. */
 struct service_slot {
 	uint32_t word; /* SL_SLOT() */

@@ -5,6 +5,7 @@
  *   service_slots   tables, phases, scans of the flow table
  *   service_set     services and their pools; calls the other two
  *   service_nat     passes over the tables of mode nat
+ *   service_change  changes by people: may they be made, and without a daemon?
  *   service_view    reading it all back
  */
 #ifndef SLUICE_KERN_SERVICE_INTERNAL_H

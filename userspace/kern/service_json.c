@@ -4,6 +4,7 @@
 
 #include "base/util.h"
 #include "kern/service.h"
+#include "kern/service_words.h"
 
 struct walk {
 	const struct service_set *set;
@@ -74,11 +75,6 @@ static int write_backend(const struct service_backend_view *view, void *arg)
 	return 0;
 }
 
-static const char *protocol_name(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "any";
-}
-
 static int write_service(const struct service_view *view, void *arg)
 {
 	static const char *const phases[] = {"clean", "split", "record", "listed"};
@@ -92,10 +88,10 @@ static int write_service(const struct service_view *view, void *arg)
 	json_open_array(json, "addresses");
 	r = service_set_walk_addresses(set, view->number, write_address, json);
 	json_close_array(json);
-	json_cstring(json, "protocol", protocol_name(view->info->protocol));
-	json_cstring(json, "forward", view->service->forward == SL_FORWARD_NAT ? "nat" : "ipip");
-	json_cstring(json, "affinity",
-		     view->service->affinity == SL_AFFINITY_SOURCE ? "source" : "five-tuple");
+	json_cstring(json, "protocol", service_protocol_name(view->info->protocol));
+	json_cstring(json, "forward", service_forward_name(view->service->forward));
+	json_cstring(json, "affinity", service_affinity_name(view->service->affinity));
+	json_cstring(json, "origin", view->info->from_cli ? "cli" : "config");
 	json_u64(json, "drain_ms", view->info->drain_ms);
 	json_u64(json, "slots", view->service->slot_count);
 	json_open_object(json, "phases");

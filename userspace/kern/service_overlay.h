@@ -1,8 +1,9 @@
 /*
- * service_overlay: what people changed of services at run time: backends added, deleted, drained,
- * weighted anew. One note for each backend of a service, laid over what the file says; a note stays
- * until the opposite change, also when the file changes. Kept in STATE_DIR/services.json, written
- * whole to a temporary file, fsync, rename. Thread rule: one owner.
+ * service_overlay: what people changed of services at run time: services added; backends added,
+ * deleted, drained, weighted anew. One note for each backend of a service, laid over what the file
+ * says; a note stays until the opposite change, also when the file changes, and goes with a service
+ * that was added. Kept in STATE_DIR/services.json, written whole to a temporary file, fsync,
+ * rename. Thread rule: one owner.
  */
 #ifndef SLUICE_KERN_SERVICE_OVERLAY_H
 #define SLUICE_KERN_SERVICE_OVERLAY_H
@@ -10,6 +11,7 @@
 #include "kern/service.h"
 
 #define SERVICE_NOTES_MAX 65536
+#define SERVICE_MADE_MAX  SL_SERVICES_MAX
 
 enum service_change_kind {
 	SERVICE_CHANGE_ADD, /* with a weight */
@@ -23,12 +25,15 @@ struct service_change {
 	enum service_change_kind kind;
 	char service[SL_SERVICE_NAME_MAX];
 	struct ip_addr addr;
+	uint16_t port;
+	bool has_port; /* else the only backend of that address is meant */
 	uint32_t weight;
 };
 
 struct service_note {
 	char service[SL_SERVICE_NAME_MAX];
 	struct ip_addr addr;
+	uint16_t port; /* 0: none */
 	bool added, deleted, drained, has_weight;
 	uint32_t weight;
 };
@@ -36,12 +41,15 @@ struct service_note {
 struct service_overlay {
 	struct service_note *notes;
 	unsigned int count;
+	struct service_conf **made; /* services that people added, without backends */
+	unsigned int made_count;
 };
 
-/* What is to be: on the heap. Addresses and ports are those of the file. */
+/* What is to be: on the heap. Names are others', and so are addresses and ports where told. */
 struct service_confs {
 	struct service_conf *items;
 	unsigned int count;
+	bool owns_places; /* addresses and ports are ours */
 };
 
 void service_overlay_done(struct service_overlay *overlay);
@@ -49,8 +57,17 @@ int service_overlay_copy(const struct service_overlay *overlay, struct service_o
 			 struct error *err);
 int service_overlay_note(struct service_overlay *overlay, const struct service_change *change,
 			 struct error *err);
+/* A copy of the service, which has no backends yet. -EEXIST: one of this name was added. */
+int service_overlay_make(struct service_overlay *overlay, const struct service_conf *conf,
+			 struct error *err);
+/* Forgets a service that was added, and all notes of it. -ENOENT. */
+int service_overlay_unmake(struct service_overlay *overlay, const char *name, struct error *err);
+bool service_overlay_has_made(const struct service_overlay *overlay, struct str name);
+/* -EEXIST: a service that was added is in the file, too. */
 int service_overlay_lay(const struct service_overlay *overlay, const struct service_conf *confs,
 			unsigned int count, struct service_confs *ret_confs, struct error *err);
+/* What an element of service_confs holds. */
+void service_conf_release(struct service_conf *conf, bool owns_places);
 void service_confs_done(struct service_confs *confs);
 
 /* No file is no error. What cannot be believed is one. */

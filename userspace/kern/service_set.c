@@ -89,11 +89,19 @@ static uint32_t find_backend(const struct service_set *set, uint32_t number,
 		struct ip_addr its = service_ip(backend->addr_be, backend->family);
 
 		if ((set->maps.backend_info[place].state & SL_BACKEND_USED) &&
-		    backend->port == port && its.family == addr->family &&
-		    !memcmp(its.bytes, addr->bytes, sizeof(its.bytes)))
+		    backend->port == port && ip_addr_equal(&its, addr))
 			return place;
 	}
 	return 0;
+}
+
+const struct service_backend *service_conf_backend(const struct service_conf *conf,
+						   const struct ip_addr *addr, uint16_t port)
+{
+	for (unsigned int i = 0; i < conf->backend_count; i++)
+		if (conf->backends[i].port == port && ip_addr_equal(&conf->backends[i].addr, addr))
+			return &conf->backends[i];
+	return NULL;
 }
 
 static const struct service_backend *conf_backend(const struct service_conf *conf,
@@ -101,14 +109,7 @@ static const struct service_backend *conf_backend(const struct service_conf *con
 {
 	struct ip_addr addr = service_ip(backend->addr_be, backend->family);
 
-	for (unsigned int i = 0; i < conf->backend_count; i++) {
-		const struct service_backend *its = &conf->backends[i];
-
-		if (its->port == backend->port && its->addr.family == addr.family &&
-		    !memcmp(its->addr.bytes, addr.bytes, sizeof(addr.bytes)))
-			return its;
-	}
-	return NULL;
+	return service_conf_backend(conf, &addr, backend->port);
 }
 
 /* ---- planning: nothing is written ---- */

@@ -122,6 +122,12 @@ int service_slots_rebuild(struct service_set *set, uint32_t number, uint64_t now
 	for (uint32_t i = 0; i < service->slot_count && !r; i++) {
 		uint32_t slot = read_u32(&slots[i].word), current = SL_SLOT_CURRENT(slot);
 
+		/* Flows of mode nat have entries of their own: `current` is for new ones alone. */
+		if (service->forward == SL_FORWARD_NAT) {
+			publish_u32(&slots[i].word,
+				    SL_SLOT(indices[i], indices[i], SL_PHASE_CLEAN));
+			continue;
+		}
 		/* The schedule is pinned before the first slot begins. */
 		if (!begin && current != indices[i] && !is_dead(pool, current) &&
 		    (SL_SLOT_PHASE(slot) == SL_PHASE_CLEAN ||

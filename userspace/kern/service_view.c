@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "kern/service_internal.h"
+#include "kern/service_words.h"
 
 struct ip_addr service_ip(const uint32_t *addr_be, uint8_t family)
 {
@@ -116,11 +117,6 @@ int service_set_walk_backends(const struct service_set *set, uint32_t number,
 	return r;
 }
 
-static const char *protocol_name(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "any";
-}
-
 static void format_place(const struct sl_service_key *key, uint16_t first, uint16_t last,
 			 uint8_t protocol, char *buf, size_t buf_len)
 {
@@ -128,14 +124,9 @@ static void format_place(const struct sl_service_key *key, uint16_t first, uint1
 	char text[ADDR_TEXT_MAX], ports[16];
 
 	(void)ip_addr_format(&addr, text, sizeof(text));
-	if (first == last)
-		(void)snprintf(ports, sizeof(ports), "%u", first);
-	else if (!first && last == UINT16_MAX)
-		(void)snprintf(ports, sizeof(ports), "any");
-	else
-		(void)snprintf(ports, sizeof(ports), "%u-%u", first, last);
+	(void)service_ports_format(&(struct service_ports){first, last}, ports, sizeof(ports));
 	(void)snprintf(buf, buf_len, addr.family == AF_INET6 ? "[%s]:%s/%s" : "%s:%s/%s", text,
-		       ports, protocol_name(protocol));
+		       ports, service_protocol_name(protocol));
 }
 
 int service_set_walk_addresses(const struct service_set *set, uint32_t number,
