@@ -70,7 +70,7 @@ def test_removed_backend_goes_when_its_drain_is_over(sluice):
     sluice.reload()
     wait_until(lambda: "fd77::13" not in backends(sluice), "its number is free", 30)
     events = [each["text"] for each in sluice.cli_json("event")["events"]
-              if each["object"] == "dns fd77::13"]
+              if each["object"] == "dns fd77::13" and each["kind"] == "backend_changed"]
     assert events[-2:] == ["removed: it drains", "its drain is over"]
 
 
