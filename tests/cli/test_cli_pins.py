@@ -77,7 +77,7 @@ class Node:
         return json.loads(result.stdout)
 
     def cidrs(self, name="deny"):
-        return [entry["cidr"] for entry in self.json(name)["entries"]]
+        return sorted(entry["cidr"] for entry in self.json(name)["entries"])
 
     def close(self):
         if self.daemon:
