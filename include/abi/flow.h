@@ -10,10 +10,12 @@
  *  sl_flows       sl_main; userspace                    compare-and-swap of one 64-bit entry
  *                 may clear entries
  *  sl_flow_conf   loader, once, when the map is made    before any program can see it
+ *  sl_flow_sweep  sl_sweep                              its timer and what it found
  *  sl_phases      userspace                             not read by BPF: schedule of the changes
  *
  * Phases (who moves a slot on, and when): see enum sl_phase. R: the longest idle gap that must
- * survive, W: the length of a change. While `refused` of sl_flow_counts grows, the flips wait.
+ * survive, W: the length of a change. A connection that found no room is listed with its next
+ * packet, at most R later: so long after the last one the step to LISTED waits.
  */
 #ifndef SLUICE_ABI_FLOW_H
 #define SLUICE_ABI_FLOW_H
@@ -76,7 +78,7 @@ struct sl_flow_clock {
 	__u32 fine_shift;     /* jiffies >> fine_shift: fine units */
 	__u32 coarse_shift;   /* jiffies >> coarse_shift: coarse units */
 	__u32 probation_fine; /* older PROBATION may be replaced: 3 s */
-	__u32 idle_coarse;    /* longer idle may be replaced: 300 s */
+	__u32 idle_coarse;    /* longer idle may be replaced: 300 s; at most 120 units */
 	__u32 closing_coarse; /* CLOSING is stale after: 32 s */
 	__u32 hz;
 };
@@ -101,16 +103,46 @@ _Static_assert(sizeof(struct sl_flow_conf) == 104, "struct sl_flow_conf");
 
 /* Only element of sl_flow_counts, per CPU. */
 struct sl_flow_counts {
-	__u64 hits;	/* packets in change that found an entry */
-	__u64 misses;	/* that found none */
-	__u64 inserted; /* new connections listed */
-	__u64 recorded; /* old flows listed */
-	__u64 refused;	/* neither, for lack of room */
-	__u64 dead;	/* entries that named a dead backend */
-	__u64 reserved;
-	__u64 raced; /* another CPU changed the entry first */
+	__u64 hits;	 /* packets in change that found an entry */
+	__u64 misses;	 /* that found none */
+	__u64 inserted;	 /* new connections listed */
+	__u64 recorded;	 /* old flows listed */
+	__u64 refused;	 /* neither, for lack of room */
+	__u64 dead;	 /* entries that named a dead backend */
+	__u64 displaced; /* old flows unlisted before they were idle, to make room */
+	__u64 raced;	 /* another CPU changed the entry first */
 };
 _Static_assert(sizeof(struct sl_flow_counts) == 64, "struct sl_flow_counts");
+
+/*
+ * The sweeper takes entries out that nobody needs, so that scans find changes over and times of
+ * PROBATION do not wrap: the whole table in this time, by a timer, a chunk of lines each run.
+ */
+#define SL_SWEEP_MS	2500
+#define SL_SWEEP_CHUNKS 64 /* a power of two */
+
+/*
+ * Only element of sl_flow_sweep. The timer is in it and lives as long as the map is pinned,
+ * whatever becomes of daemon and program. There is one, whoever starts it how often; userspace may
+ * not write here, for that would end it.
+ */
+struct sl_flow_sweep {
+#ifdef __VMLINUX_H__
+	struct bpf_timer timer;
+#else
+	__u64 timer[2]; /* reads as 0 */
+#endif
+	__u64 sweeps;	      /* of the whole table */
+	__u64 skipped;	      /* times that the table was known to be empty */
+	__u64 expired;	      /* entries taken out */
+	__u64 looked_boot_ns; /* end of the last sweep, or when it was skipped; 0: none yet */
+	__u64 listed;	      /* entries ever made, when the sweep under way began */
+	__u32 line;	      /* next */
+	__u32 found;	      /* entries that stay, of the sweep under way */
+	__u32 entries;	      /* of the last one */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct sl_flow_sweep) == 72, "struct sl_flow_sweep");
 
 /*
  * Element of sl_phases, by service: the schedule of its change, so that another daemon goes on
@@ -118,11 +150,13 @@ _Static_assert(sizeof(struct sl_flow_counts) == 64, "struct sl_flow_counts");
  */
 struct sl_phase_times {
 	__u64 begun_boot_ns;
-	__u64 record_boot_ns; /* SPLIT becomes RECORD */
-	__u64 listed_boot_ns; /* RECORD becomes LISTED */
-	__u32 idle_s;	      /* R */
-	__u32 window_s;	      /* W */
-	__u64 reserved[4];
+	__u64 record_boot_ns;  /* SPLIT becomes RECORD */
+	__u64 listed_boot_ns;  /* RECORD becomes LISTED */
+	__u32 idle_s;	       /* R */
+	__u32 window_s;	       /* W */
+	__u64 refused_boot_ns; /* when it was seen last that flows find no room; 0: never */
+	__u64 refused_count;   /* `refused` and `displaced` of sl_flow_counts up to then */
+	__u64 reserved[2];
 };
 _Static_assert(sizeof(struct sl_phase_times) == 64, "struct sl_phase_times");
 

@@ -141,15 +141,20 @@ FLOW_RULE int flow_is_idle(__u64 entry, const struct sl_flow_clock *clock, struc
 	return flow_age(entry, now) > limit;
 }
 
-/* May it be removed though there is room? CLOSING is kept for a while, since FINs are
- * retransmitted. */
+/*
+ * May it be removed though there is room? CLOSING is kept for a while, since FINs are
+ * retransmitted. Established ones twice as long as is promised: many that are silent for longer
+ * come back.
+ */
 FLOW_RULE int flow_is_stale(__u64 entry, const struct sl_flow_clock *clock, struct flow_now now)
 {
 	if (!entry)
 		return 0;
 	if (SL_FLOW_STATE(entry) == SL_FLOW_CLOSING)
 		return flow_age(entry, now) > clock->closing_coarse;
-	return flow_is_idle(entry, clock, now);
+	if (SL_FLOW_STATE(entry) == SL_FLOW_PROBATION)
+		return flow_is_idle(entry, clock, now);
+	return flow_age(entry, now) > 2 * clock->idle_coarse;
 }
 
 /*
@@ -331,7 +336,7 @@ FLOW_RULE __u32 flow_pick_unlisted(const struct flow_look *look, const struct sl
 				   int (*is_dead)(__u32 backend), struct sl_flow_counts *counts)
 {
 	__u32 current = SL_SLOT_CURRENT(look->slot), previous = SL_SLOT_PREVIOUS(look->slot);
-	__u32 phase = SL_SLOT_PHASE(look->slot), index = current, victim, victim2, way;
+	__u32 phase = SL_SLOT_PHASE(look->slot), index = current, victim, victim2, way, score;
 	int state = flow_lists(phase, look->is_syn);
 	struct sl_flow_line *line = line1;
 	__u64 entry;
@@ -352,10 +357,12 @@ FLOW_RULE __u32 flow_pick_unlisted(const struct flow_look *look, const struct sl
 	way = flow_victim_way(victim);
 	entry = *(volatile __u64 *)&line->entries[way];
 	/* The place may have been taken meanwhile. */
-	if (victim >> 3 && flow_score(entry, clock, look->now) &&
+	score = flow_score(entry, clock, look->now);
+	if (victim >> 3 && score &&
 	    flow_swap(line, way, entry,
 		      flow_entry(look->hash, look->now, (__u32)state, look->backend_base + index),
 		      counts)) {
+		counts->displaced += (score & FLOW_SCORE_OLD) != 0;
 		if (state == SL_FLOW_PROBATION)
 			counts->inserted++;
 		else

@@ -130,16 +130,15 @@ enum service_event {
 struct service_set {
 	struct service_maps maps;
 	struct neighbours *neighbours; /* the owner's; NULL: nothing is known of next hops */
-	uint64_t refused;	       /* inserts refused up to the last tick */
-	uint64_t scanned_ns;	       /* when the last scan began */
-	uint64_t removed_ns;	       /* when keys were removed last */
-	uint32_t range_next;	       /* where the search for a free list of ranges begins */
-	bool scan_due;		       /* something waits for one */
-	bool nat_due;		       /* something waits for a pass over the tables of mode nat */
-	uint32_t nat_next;	       /* table with which the pass goes on */
-	uint64_t nat_begun_ns;	       /* the pass under way; 0: none */
-	uint64_t nat_swept_ns;	       /* when the last whole pass began; 0: none was whole */
-	bool postponed;		       /* flips wait, since inserts were refused */
+	uint64_t refused;      /* flows that found no room so far; without counts, the caller's */
+	uint64_t scanned_ns;   /* when the last scan began */
+	uint64_t removed_ns;   /* when keys were removed last */
+	uint32_t range_next;   /* where the search for a free list of ranges begins */
+	bool scan_due;	       /* something waits for one */
+	bool nat_due;	       /* something waits for a pass over the tables of mode nat */
+	uint32_t nat_next;     /* table with which the pass goes on */
+	uint64_t nat_begun_ns; /* the pass under way; 0: none */
+	uint64_t nat_swept_ns; /* when the last whole pass began; 0: none was whole */
 	void (*on_event)(enum service_event event, const char *service, const char *backend,
 			 void *arg);
 	void *arg;

@@ -27,7 +27,7 @@ static inline uint32_t read_u32(const uint32_t *word)
 	return __atomic_load_n(word, __ATOMIC_RELAXED);
 }
 
-/* Whether flips wait, and whether time has come. */
+/* Moves slots on whose time has come, and notes whether flows found no room. */
 void service_slots_tick(struct service_set *set, uint32_t number, uint64_t now_ns);
 /* Brings the slots to what weights and states of the backends say. -ENOMEM: all is as before. */
 int service_slots_rebuild(struct service_set *set, uint32_t number, uint64_t now_ns);

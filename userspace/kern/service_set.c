@@ -493,7 +493,7 @@ static uint64_t read_refused(const struct service_set *set)
 	if (!counts || bpf_map_lookup_elem(set->maps.flow_counts_fd, &zero, counts))
 		return set->refused;
 	for (int i = 0; i < cpus; i++)
-		refused += counts[i].refused;
+		refused += counts[i].refused + counts[i].displaced;
 	return refused;
 }
 
@@ -537,10 +537,7 @@ static void tick_leaving(struct service_set *set, uint32_t number, uint64_t now_
 
 void service_set_tick(struct service_set *set, uint64_t now_ns)
 {
-	uint64_t refused = read_refused(set);
-
-	set->postponed = refused != set->refused;
-	set->refused = refused;
+	set->refused = read_refused(set);
 	for (uint32_t i = 0; i < set->maps.service_count; i++) {
 		switch (set->maps.service_info[i].use) {
 		case SL_SERVICE_USED:

@@ -191,14 +191,32 @@ static uint32_t flip(struct service_set *set, uint32_t number, uint32_t from, ui
 	return count;
 }
 
+/*
+ * What is pinned is compared with what is counted: refusals while no daemon ran are seen as well.
+ * Of a change that begins later they delay nothing, since it lasts R in any case.
+ */
+static void note_refusals(struct sl_phase_times *times, uint64_t refused, uint64_t now_ns)
+{
+	if (times->refused_count == refused)
+		return;
+	times->refused_boot_ns = now_ns;
+	times->refused_count = refused;
+}
+
+static bool is_list_complete(const struct sl_phase_times *times, uint64_t now_ns)
+{
+	return !times->refused_boot_ns ||
+	       now_ns >= times->refused_boot_ns + (uint64_t)times->idle_s * NS_PER_S;
+}
+
 /* Each time is written before the slots it is for, so that a daemon that dies here loses none. */
 void service_slots_tick(struct service_set *set, uint32_t number, uint64_t now_ns)
 {
 	struct sl_phase_times *times = &set->maps.phases[number];
 
-	if (set->postponed)
-		return;
-	if (times->listed_boot_ns && now_ns >= times->listed_boot_ns) {
+	note_refusals(times, set->refused, now_ns);
+	if (times->listed_boot_ns && now_ns >= times->listed_boot_ns &&
+	    is_list_complete(times, now_ns)) {
 		(void)flip(set, number, SL_PHASE_RECORD, SL_PHASE_LISTED);
 		times->listed_boot_ns = 0;
 		set->scan_due = true;
@@ -237,14 +255,25 @@ static bool is_bit_set(const uint64_t *bits, uint32_t bit)
 	return bits[bit / 64] >> (bit % 64) & 1;
 }
 
-/* Entries of backends that are gone for good would only hold their numbers. */
+/*
+ * Entries of backends that are gone for good would only hold their numbers, and who is listed with
+ * `current` in phase LISTED goes there without an entry as well.
+ */
+static bool is_needless(const struct service_maps *maps, uint32_t number, uint32_t index,
+			uint32_t slot)
+{
+	const uint32_t gone = SL_BACKEND_REMOVED | SL_BACKEND_OVER;
+
+	return (maps->backend_info[number].state & gone) == gone ||
+	       (SL_SLOT_PHASE(slot) == SL_PHASE_LISTED && SL_SLOT_CURRENT(slot) == index);
+}
+
 static void look_at_entry(struct scan *scan, __u64 *place)
 {
 	struct service_maps *maps = &scan->set->maps;
 	__u64 entry = __atomic_load_n(place, __ATOMIC_RELAXED);
 	uint32_t number = SL_FLOW_BACKEND(entry), slot;
 	const struct sl_service *service;
-	const uint32_t gone = SL_BACKEND_REMOVED | SL_BACKEND_OVER;
 
 	if (!entry || number >= maps->backend_count ||
 	    maps->backends[number].service >= maps->service_count)
@@ -252,11 +281,12 @@ static void look_at_entry(struct scan *scan, __u64 *place)
 	service = &maps->services[maps->backends[number].service];
 	if (number - service->backend_base >= service->backend_count)
 		return;
-	if ((maps->backend_info[number].state & gone) == gone &&
+	slot = service->slot_base + flow_slot_of_entry(entry, service->slot_count);
+	if (is_needless(maps, number, number - service->backend_base,
+			read_u32(&maps->slots[slot].word)) &&
 	    __sync_bool_compare_and_swap(place, entry, 0))
 		return;
 	scan->named[number] = true;
-	slot = service->slot_base + flow_slot_of_entry(entry, service->slot_count);
 	scan->slots[slot / 64] |= 1ULL << (slot % 64);
 }
 
@@ -281,8 +311,7 @@ static void clean_service(struct scan *scan, uint32_t number)
 			scan->named[service->backend_base + SL_SLOT_PREVIOUS(slot)] = true;
 	}
 	if (!in_change)
-		*times = (struct sl_phase_times){.idle_s = times->idle_s,
-						 .window_s = times->window_s};
+		times->begun_boot_ns = times->record_boot_ns = times->listed_boot_ns = 0;
 	scan->set->scan_due |= in_change;
 }
 

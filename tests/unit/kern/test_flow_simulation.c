@@ -1,7 +1,8 @@
 /*
  * How many established connections change their backend when backends do: the rules that sl_main
- * runs (abi/flow_rules.h) over Maglev tables, with the schedule of phases, beside an LRU table of
- * the same number of entries, which is what balancers usually have.
+ * runs (abi/flow_rules.h) under the daemon's own scheduler (kern/service.h) over maps in memory,
+ * with a clock of ours, beside an LRU table of the same number of entries, which is what balancers
+ * usually have. The daemon is restarted every now and then: all it needs to know is in the maps.
  *
  * 100 backends, five events a minute apart: one is drained, one added, one dies, the drained one
  * comes back, ten have their weights halved. Connections of the backend that dies are lost by its
@@ -14,26 +15,32 @@
  */
 #include "tests/unit/test_support.h"
 
+#include <math.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "abi/flow_rules.h"
-#include "base/maglev_table.h"
+#include "base/util.h"
+#include "kern/service.h"
 #include "tests/unit/kern/flow_workload.h"
 
-#define SLOTS	      65537
 #define BACKENDS      101
-#define BACKEND_BASE  3000 /* some pool in the middle of sl_backends */
+#define KEYS	      64
+#define RANGES	      4
+#define SERVICES      2
+#define BOOT_S	      1000.0 /* CLOCK_BOOTTIME when it begins */
+#define NS_PER_S      1e9
 #define HZ	      250
 #define CHANGE_FIRST  100.0 /* s */
 #define CHANGE_EVERY  60.0
 #define CHANGES	      5
-#define IDLE_S	      300.0 /* R: no shorter gap may break a connection */
-#define WINDOW_S      600.0 /* W */
+#define IDLE_S	      SERVICE_TCP_IDLE_S /* R: no shorter gap may break a connection */
 #define END_S	      1100.0
 #define FLOOD_BEGIN_S 50.0
 #define FLOOD_END_S   400.0
-#define SCHEDULE_S    1.0
+#define TICK_S	      1.0
+#define RESTART_S     70.0
 #define SWEEP_S	      2.5
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -56,19 +63,13 @@ struct simulation {
 	bool is_lru;
 	struct workload *workload;
 
-	uint32_t weights[BACKENDS + 1];
-	bool draining[BACKENDS + 1];
-	uint16_t table[SLOTS]; /* member of each slot */
-
-	uint32_t slots[SLOTS];
-	float begun_s[SLOTS]; /* of the change a slot is in */
-	bool named[SLOTS];    /* by an entry */
-	uint32_t line_count;
-	struct sl_flow_line *lines;
+	struct service_set set;
+	struct service_conf conf;
+	struct ip_addr address;
+	struct service_ports ports;
+	struct service_backend backends[BACKENDS];
 	struct sl_flow_counts counts;
 	struct flow_now now;
-	uint64_t refused_before;
-	double refused_s; /* time of the last refusal */
 
 	struct lru lru;
 
@@ -78,7 +79,7 @@ struct simulation {
 };
 
 /* is_dead() of the rules has no argument of ours. */
-static bool dead[BACKENDS + 1];
+static const struct sl_backend *pool;
 
 static const struct sl_flow_clock flow_clock = {
 	.fine_shift = 3,    /* 32 ms */
@@ -91,7 +92,12 @@ static const struct sl_flow_clock flow_clock = {
 
 static int is_dead(uint32_t number)
 {
-	return dead[number - BACKEND_BASE];
+	return (pool[number].flags & (SL_BACKEND_LIVE | SL_BACKEND_DEAD)) != SL_BACKEND_LIVE;
+}
+
+static bool is_dead_index(const struct simulation *it, uint32_t index)
+{
+	return is_dead(it->set.maps.services[0].backend_base + index);
 }
 
 /* Exact LRU. */
@@ -159,7 +165,7 @@ static uint32_t lru_make_room(struct lru *it)
 	return at;
 }
 
-static uint32_t lru_route(struct lru *it, uint64_t hash, uint32_t current)
+static uint32_t lru_route(struct lru *it, uint64_t hash, uint32_t current, uint32_t base)
 {
 	uint32_t at = it->buckets[hash & it->bucket_mask];
 
@@ -167,7 +173,7 @@ static uint32_t lru_route(struct lru *it, uint64_t hash, uint32_t current)
 		at = it->chain[at];
 	if (at != NOBODY) {
 		lru_unlink(it, at);
-		if (dead[it->backends[at]])
+		if (is_dead(base + it->backends[at]))
 			it->backends[at] = (uint16_t)current;
 	} else {
 		at = lru_make_room(it);
@@ -180,131 +186,161 @@ static uint32_t lru_route(struct lru *it, uint64_t hash, uint32_t current)
 	return it->backends[at];
 }
 
-/* The rules. */
+/* What sl_main does with a packet: bpf/lib/service.h. */
 
 static uint32_t route(struct simulation *it, const struct workload_packet *packet)
 {
-	uint32_t slot = it->slots[flow_slot(packet->hash, SLOTS)];
+	const struct service_maps *maps = &it->set.maps;
+	const struct sl_service *service = &maps->services[0];
 	struct flow_look look = {
 		.hash = packet->hash,
-		.slot = slot,
-		.backend_base = BACKEND_BASE,
-		.backend_count = BACKENDS + 1,
+		.slot = maps->slots[service->slot_base +
+				    flow_slot(packet->hash, service->slot_count)]
+				.word,
+		.backend_base = service->backend_base,
+		.backend_count = service->backend_count,
 		.now = it->now,
 		.is_syn = packet->is_syn,
 		.is_fin = packet->is_fin,
 	};
 
 	if (it->is_lru)
-		return lru_route(&it->lru, packet->hash, SL_SLOT_CURRENT(slot));
-	if (SL_SLOT_PHASE(slot) == SL_PHASE_CLEAN)
-		return SL_SLOT_CURRENT(slot);
-	return flow_pick(&look, &flow_clock, &it->lines[flow_line1(packet->hash, it->line_count)],
-			 &it->lines[flow_line2(packet->hash, it->line_count)], is_dead,
-			 &it->counts);
+		return lru_route(&it->lru, packet->hash, SL_SLOT_CURRENT(look.slot),
+				 service->backend_base);
+	if (SL_SLOT_PHASE(look.slot) == SL_PHASE_CLEAN)
+		return SL_SLOT_CURRENT(look.slot);
+	return flow_pick(
+		&look, &flow_clock, &maps->flows[flow_line1(packet->hash, maps->line_count)],
+		&maps->flows[flow_line2(packet->hash, maps->line_count)], is_dead, &it->counts);
 }
 
-/* What a backend's change does to the slots. */
-static void apply_weights(struct simulation *it, double now_s)
-{
-	static char names[BACKENDS][16];
-	struct maglev_member members[BACKENDS];
-
-	for (unsigned int i = 0; i < BACKENDS; i++) {
-		(void)snprintf(names[i], sizeof(names[i]), "10.0.0.%u", i + 1);
-		members[i] = (struct maglev_member){str_from_cstr(names[i]), it->weights[i + 1]};
-	}
-	assert_int_equal(maglev_table_fill(members, BACKENDS, SLOTS, it->table), 0);
-	for (uint32_t i = 0; i < SLOTS; i++) {
-		uint32_t current = it->table[i] + 1u, phase = SL_SLOT_PHASE(it->slots[i]);
-		uint32_t previous = SL_SLOT_PREVIOUS(it->slots[i]);
-		bool is_split = phase == SL_PHASE_SPLIT || phase == SL_PHASE_RECORD;
-
-		if (now_s == 0)
-			previous = current;
-		if (dead[previous])
-			previous = current;
-		if (current != previous && !is_split) {
-			it->begun_s[i] = (float)now_s;
-			phase = SL_PHASE_SPLIT;
-		} else if (current == previous && is_split) {
-			phase = SL_PHASE_LISTED;
-		}
-		it->slots[i] = SL_SLOT(current, previous, phase);
-	}
-}
-
-/*
- * Moves the slots on in their phases. A connection that found no room is listed with its next
- * packet, at most R later: so long do the flips wait after the last refusal.
- */
-static void schedule(struct simulation *it, double now_s)
-{
-	bool is_full = it->counts.refused != it->refused_before;
-
-	it->refused_before = it->counts.refused;
-	if (is_full)
-		it->refused_s = now_s;
-	is_full = it->refused_s > 0 && now_s < it->refused_s + IDLE_S;
-	for (uint32_t i = 0; i < SLOTS; i++) {
-		uint32_t current = SL_SLOT_CURRENT(it->slots[i]);
-		uint32_t phase = SL_SLOT_PHASE(it->slots[i]);
-
-		if (phase == SL_PHASE_SPLIT && now_s >= it->begun_s[i] + WINDOW_S - IDLE_S)
-			it->slots[i] =
-				SL_SLOT(current, SL_SLOT_PREVIOUS(it->slots[i]), SL_PHASE_RECORD);
-		else if (phase == SL_PHASE_RECORD && !is_full && now_s >= it->begun_s[i] + WINDOW_S)
-			it->slots[i] = SL_SLOT(current, current, SL_PHASE_LISTED);
-	}
-}
-
-/* The sweeper's part and that of the scan which ends a change. */
+/* What the sweeper does: bpf/flow_sweep.bpf.c. */
 static void sweep(struct simulation *it)
 {
-	memset(it->named, 0, sizeof(it->named));
-	for (uint32_t line = 0; line < it->line_count; line++)
+	for (uint32_t line = 0; line < it->set.maps.line_count; line++)
 		for (unsigned int way = 0; way < SL_FLOW_WAYS; way++) {
-			uint64_t entry = it->lines[line].entries[way];
-			uint32_t at = flow_slot_of_entry(entry, SLOTS), slot = it->slots[at];
+			__u64 *entry = &it->set.maps.flows[line].entries[way];
 
-			if (!entry)
-				continue;
-			if (flow_is_stale(entry, &flow_clock, it->now) ||
-			    (SL_SLOT_PHASE(slot) == SL_PHASE_LISTED &&
-			     SL_FLOW_BACKEND(entry) - BACKEND_BASE == SL_SLOT_CURRENT(slot)))
-				it->lines[line].entries[way] = 0;
-			else
-				it->named[at] = true;
+			if (flow_is_stale(*entry, &flow_clock, it->now))
+				*entry = 0;
 		}
-	for (uint32_t i = 0; i < SLOTS; i++)
-		if (SL_SLOT_PHASE(it->slots[i]) == SL_PHASE_LISTED && !it->named[i])
-			it->slots[i] = SL_SLOT(SL_SLOT_CURRENT(it->slots[i]),
-					       SL_SLOT_CURRENT(it->slots[i]), SL_PHASE_CLEAN);
+}
+
+/* The service. */
+
+static void set_up(struct simulation *it, uint32_t line_count)
+{
+	struct service_maps *maps = &it->set.maps;
+
+	*maps = (struct service_maps){
+		.keys = calloc(KEYS, sizeof(*maps->keys)),
+		.ranges = calloc(RANGES, sizeof(*maps->ranges)),
+		.state = calloc(1, sizeof(*maps->state)),
+		.services = calloc(SERVICES, sizeof(*maps->services)),
+		.backends = calloc(BACKENDS * 3, sizeof(*maps->backends)),
+		.slots = calloc(SERVICE_SLOTS_DEFAULT, sizeof(*maps->slots)),
+		.flows = calloc(line_count, sizeof(*maps->flows)),
+		.phases = calloc(SERVICES, sizeof(*maps->phases)),
+		.service_info = calloc(SERVICES, sizeof(*maps->service_info)),
+		.backend_info = calloc(BACKENDS * 3, sizeof(*maps->backend_info)),
+		.key_count = KEYS,
+		.range_count = RANGES,
+		.service_count = SERVICES,
+		.backend_count = BACKENDS * 3,
+		.slot_count = SERVICE_SLOTS_DEFAULT,
+		.line_count = line_count,
+		.service_counts_fd = -1,
+		.backend_counts_fd = -1,
+		.flow_counts_fd = -1,
+	};
+	assert_true(maps->keys && maps->ranges && maps->state && maps->services && maps->backends &&
+		    maps->slots && maps->flows && maps->phases && maps->service_info &&
+		    maps->backend_info);
+	pool = maps->backends;
+	assert_int_equal(ip_addr_parse(STR("192.0.2.53"), &it->address), 0);
+	it->ports = (struct service_ports){443, 443};
+	for (unsigned int i = 0; i < BACKENDS; i++) {
+		assert_int_equal(ip_addr_parse(STR("10.0.0.1"), &it->backends[i].addr), 0);
+		it->backends[i].addr.bytes[3] = (uint8_t)(i + 1);
+		it->backends[i].weight = 100;
+	}
+	it->conf = (struct service_conf){
+		.name = STR("web"),
+		.addresses = &it->address,
+		.address_count = 1,
+		.ports = &it->ports,
+		.port_count = 1,
+		.protocol = IPPROTO_TCP,
+		.backends = it->backends,
+		.backend_count = BACKENDS - 1,
+		.drain_ms = SERVICE_DRAIN_MAX_MS, /* no drain is over before the end */
+	};
+}
+
+static void tear_down(struct simulation *it)
+{
+	struct service_maps *maps = &it->set.maps;
+
+	free(maps->keys);
+	free(maps->ranges);
+	free(maps->state);
+	free(maps->services);
+	free(maps->backends);
+	free(maps->slots);
+	free(maps->flows);
+	free(maps->phases);
+	free(maps->service_info);
+	free(maps->backend_info);
+}
+
+static uint64_t boot_ns(double now_s)
+{
+	return (uint64_t)((BOOT_S + now_s) * NS_PER_S);
+}
+
+static void apply(struct simulation *it, double now_s)
+{
+	struct error err = {0};
+
+	if (service_set_apply(&it->set, &it->conf, 1, boot_ns(now_s), &err))
+		fail_msg("%s", err.text);
+}
+
+static void tick(struct simulation *it, double now_s)
+{
+	it->set.refused = it->counts.refused + it->counts.displaced;
+	service_set_tick(&it->set, boot_ns(now_s));
+}
+
+/* As control/services.c begins. */
+static void restart(struct simulation *it, double now_s)
+{
+	it->set = (struct service_set){.maps = it->set.maps, .scan_due = true};
+	apply(it, now_s);
 }
 
 static void change(struct simulation *it, double now_s)
 {
 	switch (it->change_count++) {
 	case 0: /* drain */
-		it->weights[10] = 0;
-		it->draining[10] = true;
+		it->backends[9].drained = true;
 		break;
 	case 1: /* add */
-		it->weights[101] = 100;
+		it->conf.backend_count = BACKENDS;
 		break;
 	case 2: /* kill */
-		it->weights[20] = 0;
-		dead[20] = true;
-		break;
+		assert_int_equal(service_set_health(&it->set, "web", &it->backends[19].addr, 0,
+						    false, boot_ns(now_s)),
+				 0);
+		return;
 	case 3: /* undrain */
-		it->weights[10] = 100;
-		it->draining[10] = false;
+		it->backends[9].drained = false;
 		break;
 	default: /* ten weights halved */
-		for (unsigned int i = 30; i < 40; i++)
-			it->weights[i] = 50;
+		for (unsigned int i = 29; i < 39; i++)
+			it->backends[i].weight = 50;
 	}
-	apply_weights(it, now_s);
+	apply(it, now_s);
 }
 
 static void count(struct simulation *it, const struct workload_packet *packet, double now_s)
@@ -318,9 +354,9 @@ static void count(struct simulation *it, const struct workload_packet *packet, d
 	assert_in_range(backend, 1, BACKENDS);
 	if (packet->is_syn) {
 		it->flow_count++;
-		if (it->draining[backend])
+		if (it->backends[backend - 1].drained)
 			it->to_draining++;
-	} else if (backend != flow->backend && !dead[flow->backend] && !flow->broken) {
+	} else if (backend != flow->backend && !is_dead_index(it, flow->backend) && !flow->broken) {
 		flow->broken = true;
 		it->broken++;
 		it->broken_by[it->change_count]++;
@@ -333,8 +369,8 @@ static void count(struct simulation *it, const struct workload_packet *packet, d
 
 static void run(struct simulation *it)
 {
-	double next_schedule_s = SCHEDULE_S, next_sweep_s = SWEEP_S, now_s;
-	double next_change_s = CHANGE_FIRST;
+	double next_tick_s = TICK_S, next_sweep_s = SWEEP_S, next_change_s = CHANGE_FIRST;
+	double next_restart_s = RESTART_S, now_s;
 	struct workload_packet packet;
 
 	do {
@@ -347,9 +383,13 @@ static void run(struct simulation *it)
 			change(it, now_s);
 			next_change_s += CHANGE_EVERY;
 		}
-		if (!it->is_lru && now_s >= next_schedule_s) {
-			schedule(it, now_s);
-			next_schedule_s += SCHEDULE_S;
+		if (now_s >= next_restart_s) {
+			restart(it, now_s);
+			next_restart_s += RESTART_S;
+		}
+		if (now_s >= next_tick_s) {
+			tick(it, now_s);
+			next_tick_s += TICK_S;
 		}
 		if (!it->is_lru && now_s >= next_sweep_s) {
 			sweep(it);
@@ -385,20 +425,16 @@ static struct counted simulate(const struct scenario *scenario, uint64_t seed, b
 	struct counted counted;
 
 	assert_non_null(it);
-	memset(dead, 0, sizeof(dead));
 	it->is_lru = is_lru;
-	it->line_count = scenario->lines;
-	it->lines = calloc(scenario->lines, sizeof(*it->lines));
+	set_up(it, scenario->lines);
 	it->workload = workload_new(&config);
-	assert_true(it->lines && it->workload);
+	assert_non_null(it->workload);
 	lru_init(&it->lru, scenario->lines * SL_FLOW_WAYS);
-	for (unsigned int i = 1; i < BACKENDS; i++)
-		it->weights[i] = 100;
-	apply_weights(it, 0);
+	apply(it, 0);
 	run(it);
 	workload_free(it->workload);
 	lru_done(&it->lru);
-	free(it->lines);
+	tear_down(it);
 	print_message("%-22s %-5s %8u connections, %9.0f/s flood: broken %llu of %llu (drain %llu, "
 		      "add %llu, kill %llu, undrain %llu, halve %llu), %llu of them not idle; "
 		      "%llu new to the draining one, %llu refused\n",
@@ -414,14 +450,21 @@ static struct counted simulate(const struct scenario *scenario, uint64_t seed, b
 	return counted;
 }
 
-/* The measured counts that may not be exceeded, for 30,000 connections. */
-#define BROKEN_MAX_QUIET 4
-#define BROKEN_MAX_SYN	 12
-#define BROKEN_MAX_TWO	 55
-#define FLOWS_OF_MAX	 30000
+/*
+ * What is to be expected of 30,000 connections. The slowest 600 of them send a packet every 97 s
+ * (of the law in flow_workload.h, less what the mean of one a second takes), so 1 in 22 sends none
+ * in the R in which old ones are recorded: exp(-300 / 97). Halving ten of a hundred weights moves 5
+ * % of the slots, what was drained is back by then: 600 / 22 * 5 % = 1.4. Others hardly count.
+ * Counts swing by their root; three times that is let pass.
+ */
+#define BROKEN_EXPECTED 1.4
+/* Under floods the measured counts of the prototype may not be exceeded. */
+#define BROKEN_MAX_SYN	12
+#define BROKEN_MAX_TWO	55
+#define FLOWS_OF_COUNTS 30000
 
-/* Single counts swing by half: the quiet one is a mean over some seeds. */
-#define SEEDS 6
+#define SEEDS	   4
+#define SEEDS_LONG 20
 
 static const struct scenario quiet = {"quiet", 30000, 4096, 0, 1};
 static const struct scenario syn[] = {{"SYN flood", 3750, 512, 10, 1},
@@ -436,10 +479,10 @@ static bool is_long(void)
 	return text && !strcmp(text, "1") && !SLOWED_DOWN;
 }
 
-/* Not one that sent something within R, few of the others, and far fewer than an LRU breaks. */
-static void check(const struct scenario *scenario, unsigned int seeds, uint64_t max)
+/* Not one that sent something within R. Returns how many of the others, of all seeds. */
+static uint64_t simulate_seeds(const struct scenario *scenario, unsigned int seeds)
 {
-	uint64_t broken = 0, lru_broken = 0;
+	uint64_t broken = 0, worst = 0;
 
 	for (uint64_t seed = 1; seed <= seeds; seed++) {
 		struct counted counted = simulate(scenario, seed, false);
@@ -448,36 +491,54 @@ static void check(const struct scenario *scenario, unsigned int seeds, uint64_t 
 		assert_true(counted.listed > 0);
 		assert_true(scenario->flood_per_flow_s == 0 || counted.refused > 0);
 		broken += counted.broken;
+		worst = MAX(worst, counted.broken);
 	}
-	assert_in_range(broken * FLOWS_OF_MAX, 0, max * seeds * scenario->flows);
-	lru_broken = simulate(scenario, 1, true).broken;
-	assert_true(lru_broken * seeds > 20 * broken && lru_broken > scenario->flows / 50);
+	print_message("%-22s rules: %.1f broken on average, %llu at worst, of %u seeds\n",
+		      scenario->name, (double)broken / seeds, (unsigned long long)worst, seeds);
+	return broken;
+}
+
+static uint64_t most_of(double expected)
+{
+	return (uint64_t)(expected + 3 * sqrt(expected));
 }
 
 static void test_changes_break_hardly_a_connection(void **state)
 {
-	check(&quiet, SEEDS, BROKEN_MAX_QUIET);
+	unsigned int seeds = is_long() ? SEEDS_LONG : SEEDS;
+	uint64_t broken = simulate_seeds(&quiet, seeds), lru_broken;
+
+	assert_in_range(broken, 0, most_of(BROKEN_EXPECTED * seeds));
+	/* What others do breaks far more. */
+	lru_broken = simulate(&quiet, 1, true).broken;
+	assert_true(lru_broken * seeds > 20 * broken && lru_broken > quiet.flows / 50);
+}
+
+static void check_flood(const struct scenario *scenarios, uint64_t max)
+{
+	const struct scenario *scenario = &scenarios[is_long()];
+	unsigned int seeds = is_long() ? SEEDS : 1;
+	uint64_t broken = simulate_seeds(scenario, seeds);
+
+	assert_in_range(broken * FLOWS_OF_COUNTS, 0, max * seeds * scenario->flows);
 }
 
 static void test_changes_under_a_syn_flood_break_hardly_a_connection(void **state)
 {
-	check(&syn[is_long()], 1, BROKEN_MAX_SYN);
+	check_flood(syn, BROKEN_MAX_SYN);
 }
 
 static void test_changes_under_a_flood_of_syn_and_ack_break_hardly_a_connection(void **state)
 {
-	check(&two[is_long()], 1, BROKEN_MAX_TWO);
+	check_flood(two, BROKEN_MAX_TWO);
 }
 
 static void test_changes_break_hardly_one_of_a_million_connections(void **state)
 {
 	static const struct scenario million = {"quiet", 1000000, 131072, 0, 1};
-	struct counted counted;
+	double expected = BROKEN_EXPECTED * million.flows / FLOWS_OF_COUNTS;
 
-	counted = simulate(&million, 1, false);
-	assert_int_equal(counted.broken_early, 0);
-	/* One run of a count that swings by its root: three times that is let pass. */
-	assert_in_range(counted.broken, 0, BROKEN_MAX_QUIET * 1000000 / FLOWS_OF_MAX + 3 * 12);
+	assert_in_range(simulate_seeds(&million, 1), 0, most_of(expected));
 }
 
 int main(void)

@@ -345,30 +345,80 @@ static void test_udp_change_begins_recorded(void **state)
 	fixture_done(&fixture);
 }
 
-static void test_flips_wait_while_inserts_are_refused(void **state)
+static unsigned int count_recorded(const struct fixture *fixture)
+{
+	unsigned int phases[4];
+
+	count_phases(fixture, phases);
+	return phases[SL_PHASE_RECORD];
+}
+
+static void test_recording_ends_r_after_the_last_refused_insert(void **state)
 {
 	struct fixture fixture;
-	unsigned int phases[4];
 
 	fixture_init(&fixture, 3, IPPROTO_TCP);
 	apply(&fixture, START);
 	fixture.pool[0].drained = true;
 	apply(&fixture, START);
-	fixture.set.postponed = true;
-	service_slots_tick(&fixture.set, 0, START + 400 * SECOND);
-	count_phases(&fixture, phases);
-	assert_int_equal(phases[SL_PHASE_RECORD], 0);
-	fixture.set.postponed = false;
-	service_slots_tick(&fixture.set, 0, START + 400 * SECOND);
-	count_phases(&fixture, phases);
-	assert_true(phases[SL_PHASE_RECORD] > 0);
-	/* Recording lasts R from when it began, however late that was. */
-	service_slots_tick(&fixture.set, 0, START + 699 * SECOND);
-	count_phases(&fixture, phases);
-	assert_true(phases[SL_PHASE_RECORD] > 0);
-	service_slots_tick(&fixture.set, 0, START + 700 * SECOND);
-	count_phases(&fixture, phases);
-	assert_int_equal(phases[SL_PHASE_RECORD], 0);
+	/* Recording begins in time, so that those that found no room may be listed. */
+	fixture.set.refused = 5;
+	service_set_tick(&fixture.set, START + 300 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	fixture.set.refused = 6;
+	service_set_tick(&fixture.set, START + 500 * SECOND);
+	service_set_tick(&fixture.set, START + 601 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	service_set_tick(&fixture.set, START + 799 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	service_set_tick(&fixture.set, START + 800 * SECOND);
+	assert_int_equal(count_recorded(&fixture), 0);
+	fixture_done(&fixture);
+}
+
+static void test_refusals_before_a_restart_and_while_no_daemon_ran_are_waited_for(void **state)
+{
+	struct fixture fixture;
+
+	fixture_init(&fixture, 3, IPPROTO_TCP);
+	apply(&fixture, START);
+	fixture.pool[0].drained = true;
+	apply(&fixture, START);
+	service_set_tick(&fixture.set, START + 300 * SECOND);
+	fixture.set.refused = 6;
+	service_set_tick(&fixture.set, START + 400 * SECOND);
+	restart(&fixture);
+	fixture.set.refused = 6;
+	apply(&fixture, START + 600 * SECOND);
+	service_set_tick(&fixture.set, START + 600 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	restart(&fixture);
+	fixture.set.refused = 7;
+	apply(&fixture, START + 650 * SECOND);
+	/* When it was is not known: R begins with the first look. */
+	service_set_tick(&fixture.set, START + 650 * SECOND);
+	service_set_tick(&fixture.set, START + 700 * SECOND);
+	service_set_tick(&fixture.set, START + 949 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	service_set_tick(&fixture.set, START + 950 * SECOND);
+	assert_int_equal(count_recorded(&fixture), 0);
+	fixture_done(&fixture);
+}
+
+static void test_refusals_before_a_change_do_not_make_it_longer(void **state)
+{
+	struct fixture fixture;
+
+	fixture_init(&fixture, 3, IPPROTO_TCP);
+	apply(&fixture, START);
+	fixture.set.refused = 3;
+	service_set_tick(&fixture.set, START + 99 * SECOND);
+	fixture.pool[0].drained = true;
+	apply(&fixture, START + 100 * SECOND);
+	service_set_tick(&fixture.set, START + 400 * SECOND);
+	assert_true(count_recorded(&fixture) > 0);
+	service_set_tick(&fixture.set, START + 700 * SECOND);
+	assert_int_equal(count_recorded(&fixture), 0);
 	fixture_done(&fixture);
 }
 
@@ -689,7 +739,10 @@ int main(void)
 		cmocka_unit_test(test_few_slots_of_the_others_move_when_a_backend_leaves),
 		cmocka_unit_test(test_tcp_change_is_split_then_recorded_then_listed_then_clean),
 		cmocka_unit_test(test_udp_change_begins_recorded),
-		cmocka_unit_test(test_flips_wait_while_inserts_are_refused),
+		cmocka_unit_test(test_recording_ends_r_after_the_last_refused_insert),
+		cmocka_unit_test(
+			test_refusals_before_a_restart_and_while_no_daemon_ran_are_waited_for),
+		cmocka_unit_test(test_refusals_before_a_change_do_not_make_it_longer),
 		cmocka_unit_test(test_drain_that_ends_before_the_change_sends_the_rest_elsewhere),
 		cmocka_unit_test(test_backend_that_is_down_leaves_at_once_and_returns_by_phases),
 		cmocka_unit_test(
