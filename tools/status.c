@@ -1,6 +1,8 @@
 /* `sluice status`: what the daemon is doing; without one, what the kernel still does. */
 #include <errno.h>
 
+#include "base/clock.h"
+#include "kern/flow_sweep.h"
 #include "tools/cli.h"
 #include "tools/client.h"
 #include "tools/output.h"
@@ -79,6 +81,21 @@ static int cell_dataplane(const json_t *row, struct buf *out)
 	return error ? error : output_member(out, row, "dataplane.reason", OUTPUT_TEXT, " (", ")");
 }
 
+static int cell_flow_table(const json_t *row, struct buf *out)
+{
+	const json_t *table = document_get(row, "dataplane.flow_table");
+	int error = output_member(out, table, "entries", OUTPUT_COUNT, "", "");
+
+	if (!error)
+		error = output_member(out, table, "capacity", OUTPUT_COUNT, " of ", " entries");
+	if (!error)
+		error = output_member(out, table, "sweeps", OUTPUT_COUNT, ", ", " sweeps");
+	if (!error && json_is_number(document_get(table, "looked_s_ago")))
+		error = buf_printf(out, ", last look %.1f s ago",
+				   json_number_value(document_get(table, "looked_s_ago")));
+	return error;
+}
+
 static int cell_privileges(const json_t *row, struct buf *out)
 {
 	static const struct {
@@ -112,6 +129,7 @@ static const struct output_column head[] = {
 	{"memory", NULL, OUTPUT_CELL, cell_memory},
 	{"steering", NULL, OUTPUT_CELL, cell_steering},
 	{"dataplane", NULL, OUTPUT_CELL, cell_dataplane},
+	{"flow table", NULL, OUTPUT_CELL, cell_flow_table},
 	{"access log", NULL, OUTPUT_CELL, cell_access_log},
 	{"privileges", NULL, OUTPUT_CELL, cell_privileges},
 	{NULL, NULL, 0, NULL},
@@ -144,6 +162,22 @@ static const struct output_section sections[] = {
 };
 static const struct output_view view = {sections, ARRAY_SIZE(sections)};
 
+static json_t *describe_flow_table(const struct pinned *pins)
+{
+	struct flow_table_state state;
+	uint64_t now_ns = clock_boot_ns();
+
+	if (flow_sweep_read(pins->dataplane, &state, NULL))
+		return json_null();
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:o}", "entries", (json_int_t)state.entries, "capacity",
+		(json_int_t)state.capacity, "sweeps", (json_int_t)state.sweeps, "skipped",
+		(json_int_t)state.skipped, "expired", (json_int_t)state.expired, "looked_s_ago",
+		state.looked_boot_ns
+			? json_real((double)(now_ns - MIN(now_ns, state.looked_boot_ns)) / 1e9)
+			: json_null());
+}
+
 /* In the form of the daemon's answer, as far as the pins tell. */
 static int load_pinned(struct cli *cli, json_t **ret_doc)
 {
@@ -158,13 +192,14 @@ static int load_pinned(struct cli *cli, json_t **ret_doc)
 	error = pinned_describe(cli, &pins, &parts);
 	if (error)
 		return error;
-	doc = json_pack("{s:b, s:s, s:{s:o, s:n}, s:{s:s, s:b, s:n, s:o}}", "daemon", 0, "state",
-			"stopped", "steering", "mode",
+	doc = json_pack("{s:b, s:s, s:{s:o, s:n}, s:{s:s, s:b, s:n, s:o, s:o}}", "daemon", 0,
+			"state", "stopped", "steering", "mode",
 			json_is_true(document_get(parts, "steering.attached"))
 				? json_string("sk_lookup")
 				: document_null(),
 			"reason", "dataplane", "bpffs", cli->bpffs_dir, "available", 1, "reason",
-			"interfaces", json_incref(json_object_get(parts, "interfaces")));
+			"interfaces", json_incref(json_object_get(parts, "interfaces")),
+			"flow_table", describe_flow_table(&pins));
 	json_decref(parts);
 	if (!doc)
 		return p_out_of_memory(cli);

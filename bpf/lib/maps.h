@@ -23,6 +23,7 @@
  *  sl_flows        line               sl_flow_line            BPF, user   BPF, user  LINES_MAX *
  *  sl_flow_conf    0                  sl_flow_conf            loader      userspace  1
  *  sl_flow_counts  0                  sl_flow_counts, per CPU BPF         userspace  1
+ *  sl_flow_sweep   0                  sl_flow_sweep           sl_sweep    userspace  1
  *  sl_phases       service            sl_phase_times          userspace   userspace  SERVICES_MAX *
  *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
  *  sl_be_counts    backend            sl_counter, per CPU     sl_main     userspace  BACKENDS_MAX *
@@ -126,6 +127,7 @@ MAP_ARRAY(sl_be_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_BACKEND
 MAP_MMAP(sl_flows, struct sl_flow_line, SL_FLOW_LINES_MAX);
 MAP_MMAP(sl_flow_conf, struct sl_flow_conf, 1);
 MAP_ARRAY(sl_flow_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_flow_counts, 1);
+MAP_ARRAY(sl_flow_sweep, BPF_MAP_TYPE_ARRAY, struct sl_flow_sweep, 1);
 MAP_MMAP(sl_phases, struct sl_phase_times, SL_SERVICES_MAX);
 MAP_MMAP(sl_svc_info, struct sl_service_info, SL_SERVICES_MAX);
 MAP_MMAP(sl_be_info, struct sl_backend_info, SL_BACKENDS_MAX);

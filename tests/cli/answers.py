@@ -24,7 +24,9 @@ STATUS = {
     "steering": {"mode": "sk_lookup", "reason": None},
     "dataplane": {"bpffs": "/sys/fs/bpf/sluice", "available": True, "reason": None,
                   "interfaces": [{"name": "eth0", "mode": "native", "how": "bpf_link",
-                                  "program_id": 31, "adopted": True}]},
+                                  "program_id": 31, "adopted": True}],
+                  "flow_table": {"entries": 1204, "capacity": 1048576, "sweeps": 34567,
+                                 "skipped": 0, "expired": 90210, "looked_s_ago": 1.2}},
     "counters": {"requests": 197465443, "responses_2xx": 190000000, "bad_requests": 17},
     "listeners": [
         {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"],

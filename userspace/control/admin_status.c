@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "control/address_check.h"
 #include "control/admin_api.h"
+#include "kern/flow_sweep.h"
 
 /* Each look is a socket; who has more addresses than that finds the rest in the log. */
 #define ABSENT_LOOKS_MAX 64u
@@ -135,6 +136,8 @@ static void write_dataplane(struct json_writer *json, const struct daemon *daemo
 	if (daemon->dataplane)
 		(void)dataplane_walk_attachments(daemon->dataplane, write_attachment, json);
 	json_close_array(json);
+	if (daemon->dataplane)
+		flow_sweep_write_json(daemon->dataplane, json);
 	json_close_object(json);
 }
 

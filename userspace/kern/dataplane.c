@@ -12,6 +12,7 @@
 #include "kern/access_map.h"
 #include "kern/dataplane_internal.h"
 #include "kern/flow_conf.h"
+#include "kern/flow_sweep.h"
 #include "sk_lookup.skel.h"
 #include "xdp_main.skel.h"
 
@@ -192,6 +193,9 @@ int dataplane_open(const char *bpffs_dir, struct dataplane **ret_dataplane, stru
 		return ret;
 	dataplane->has_sockmap = libbpf_probe_bpf_map_type(BPF_MAP_TYPE_SOCKMAP, NULL) == 1;
 	ret = load_xdp(dataplane, err);
+	/* Before the next object takes its descriptors: the sweeper gives back its own. */
+	if (ret == 0)
+		ret = flow_sweep_start(dataplane, err);
 	if (ret == 0)
 		ret = load_sk_lookup(dataplane, err);
 	if (ret == 0)

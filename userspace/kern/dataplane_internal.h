@@ -61,6 +61,7 @@
 	ROW(FLOW_CONF, "sl_flow_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_conf), 1)      \
 	ROW(FLOW_COUNTS, "sl_flow_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                           \
 	    sizeof(struct sl_flow_counts), 1)                                                      \
+	ROW(FLOW_SWEEP, "sl_flow_sweep", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_sweep), 1)   \
 	ROW(PHASES, "sl_phases", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_phase_times), 0)          \
 	ROW(SVC_INFO, "sl_svc_info", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_info), 0)     \
 	ROW(BE_INFO, "sl_be_info", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_backend_info), 0)       \
