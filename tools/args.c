@@ -120,6 +120,10 @@ int args_read_keys(struct cli *cli, struct args *args, const struct arg_key *key
 		if (seen[key])
 			return p_usage(cli, "'%s' is given twice", names[key]);
 		seen[key] = true;
+		if (!keys[key].value_name) {
+			*keys[key].ret_value = names[key];
+			continue;
+		}
 		*keys[key].ret_value = args_take(args);
 		if (!*keys[key].ret_value)
 			return p_usage(cli, "'%s' needs a value: %s %s", names[key], names[key],

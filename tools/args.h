@@ -32,7 +32,8 @@ int names_require(struct cli *cli, const char *what, const char *word, const cha
 
 struct arg_key {
 	const char *name;
-	const char *value_name; /* "CIDR" */
+	const char
+		*value_name; /* "CIDR"; NULL: the key alone is all, *ret_value is its name then */
 	const char **ret_value; /* stays as it is when the key is absent */
 };
 

@@ -94,7 +94,7 @@ struct command {
 	bool streams; /* prints before its end, by cli_flush() */
 };
 
-#define COMMANDS_MAX 8
+#define COMMANDS_MAX 12
 
 struct object {
 	const char *name;

@@ -50,22 +50,20 @@ static int read_answer(struct cli *cli, const struct http_answer *answer, json_t
 	return 0;
 }
 
-int client_try(struct cli *cli, const char *method, const char *target, const json_t *body,
-	       json_t **ret_doc)
+/* -ENOTCONN, not reported: nobody is there. */
+static int call_daemon(struct cli *cli, const struct http_call *request,
+		       struct http_answer *ret_answer)
 {
-	_cleanup_free_ char *text = NULL;
-	struct http_answer answer;
+	bool is_json = !request->content_type && request->body.len;
 	struct error err = {0};
 	char quoted[160];
 	int error;
 
-	if (body && !(text = json_dumps(body, JSON_COMPACT)))
-		return p_out_of_memory(cli);
-	p_debug(cli, "> %s %s at %s%s%s", method, target,
-		str_quote(str_from_cstr(cli->socket_path), quoted, sizeof(quoted)), text ? " " : "",
-		text ? text : "");
-	error = http_client_call(cli->socket_path, method, target, str_from_cstr(text),
-				 cli->timeout_ms, &answer, &err);
+	p_debug(cli, "> %s %s at %s%s%.*s", request->method, request->target,
+		str_quote(str_from_cstr(cli->socket_path), quoted, sizeof(quoted)),
+		is_json ? " " : "", is_json ? (int)request->body.len : 0,
+		is_json ? request->body.ptr : "");
+	error = http_client_call(cli->socket_path, request, cli->timeout_ms, ret_answer, &err);
 	if (error == -ENOENT || error == -ENOTDIR || error == -ECONNREFUSED) {
 		p_debug(cli, "< %s", err.text);
 		(void)snprintf(cli->absence, sizeof(cli->absence), "no daemon answers on %s (%s)",
@@ -77,7 +75,54 @@ int client_try(struct cli *cli, const char *method, const char *target, const js
 		p_debug(cli, "< %s", err.text);
 		return p_err(cli, error, "%s", err.text);
 	}
-	p_debug(cli, "< %d, %zu bytes", answer.status, answer.body.len);
+	p_debug(cli, "< %d, %zu bytes", ret_answer->status, ret_answer->body.len);
+	return 0;
+}
+
+static int call_for_document(struct cli *cli, const struct http_call *request, json_t **ret_doc)
+{
+	struct http_answer answer;
+	int error = call_daemon(cli, request, &answer);
+
+	if (error)
+		return error;
+	error = read_answer(cli, &answer, ret_doc);
+	buf_done(&answer.body);
+	return error;
+}
+
+int client_try(struct cli *cli, const char *method, const char *target, const json_t *body,
+	       json_t **ret_doc)
+{
+	_cleanup_free_ char *text = NULL;
+	struct http_call request = {.method = method, .target = target};
+
+	if (body && !(text = json_dumps(body, JSON_COMPACT)))
+		return p_out_of_memory(cli);
+	request.body = str_from_cstr(text);
+	return call_for_document(cli, &request, ret_doc);
+}
+
+int client_send_text(struct cli *cli, const char *target, struct str text, json_t **ret_doc)
+{
+	struct http_call request = {"POST", target, "text/plain", text};
+	int error = call_for_document(cli, &request, ret_doc);
+
+	return error == -ENOTCONN ? client_report_absence(cli) : error;
+}
+
+int client_try_text(struct cli *cli, const char *target, struct buf *ret_text, json_t **ret_doc)
+{
+	struct http_call request = {.method = "GET", .target = target};
+	struct http_answer answer;
+	int error = call_daemon(cli, &request, &answer);
+
+	if (error)
+		return error;
+	if (answer.is_text && answer.status == 200) {
+		*ret_text = answer.body;
+		return 0;
+	}
 	error = read_answer(cli, &answer, ret_doc);
 	buf_done(&answer.body);
 	return error;

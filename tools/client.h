@@ -21,6 +21,13 @@ int client_try(struct cli *cli, const char *method, const char *target, const js
 int client_call(struct cli *cli, const char *method, const char *target, const json_t *body,
 		json_t **ret_doc);
 int client_report_absence(struct cli *cli);
+/* A POST whose body is text. */
+int client_send_text(struct cli *cli, const char *target, struct str text, json_t **ret_doc);
+/*
+ * A GET whose answer is text, the caller's to buf_done(). A daemon that has none answers with a
+ * document all the same: then *ret_doc is set instead. Errors as client_try().
+ */
+int client_try_text(struct cli *cli, const char *target, struct buf *ret_text, json_t **ret_doc);
 
 /* GET, then print by the view. */
 struct output_view;

@@ -1,6 +1,6 @@
 /*
- * `sluice deny` and `sluice allow`: the two lists that XDP looks at first. They are one thing but
- * for their names, so both objects are made here. Without a daemon they work on the pins.
+ * `sluice deny` and `sluice allow`: the two lists that XDP looks at first: their entries one by
+ * one, and the two objects. Without a daemon they work on the pins.
  */
 #include <errno.h>
 #include <time.h>
@@ -9,47 +9,16 @@
 #include "base/clock.h"
 #include "base/duration.h"
 #include "kern/access_overlay.h"
-#include "tools/cli.h"
+#include "kern/access_text.h"
 #include "tools/client.h"
+#include "tools/deny.h"
 #include "tools/output.h"
 #include "tools/pinned.h"
-
-/* A century: for ever, and far from what sums with the time of day cannot hold. */
-#define TTL_MS_MAX (100ULL * 365 * 24 * 3600 * 1000)
-
-struct list_kind {
-	const char *name; /* object and last part of the target */
-	const char *done; /* "denied" */
-	enum access_list_kind kind;
-	const char *target;
-	const char *empty;
-};
 
 static const struct list_kind deny_kind = {"deny", "denied", ACCESS_DENY, "/v1/deny",
 					   "The deny list is empty."};
 static const struct list_kind allow_kind = {"allow", "allowed", ACCESS_ALLOW, "/v1/allow",
 					    "The allow list is empty."};
-
-static int cell_expiry(const json_t *row, struct buf *out)
-{
-	const json_t *ttl = json_object_get(row, "ttl_s");
-	int error;
-
-	if (!json_is_integer(ttl))
-		return buf_append(out, STR("never"));
-	if (json_integer_value(ttl) <= 0)
-		return buf_append(out, STR("now"));
-	error = buf_append(out, STR("in "));
-	return error ? error : output_seconds(out, (uint64_t)json_integer_value(ttl));
-}
-
-static const struct output_column entry_columns[] = {
-	{"CIDR", "cidr", OUTPUT_TEXT, NULL},
-	{"REASON", "reason", OUTPUT_TEXT, NULL},
-	{"EXPIRES", NULL, OUTPUT_CELL, cell_expiry},
-	{"FROM", "origin", OUTPUT_TEXT, NULL},
-	{NULL, NULL, 0, NULL},
-};
 
 static const struct output_column counter_columns[] = {
 	{"REASON", "name", OUTPUT_TEXT, NULL},
@@ -68,7 +37,7 @@ static const struct output_section counter_section = {
 };
 static const struct output_view counter_view = {&counter_section, 1};
 
-static int read_cidr(struct cli *cli, const char *text, struct ip_prefix *ret_prefix)
+int deny_read_cidr(struct cli *cli, const char *text, struct ip_prefix *ret_prefix)
 {
 	struct error err = {0};
 
@@ -77,7 +46,7 @@ static int read_cidr(struct cli *cli, const char *text, struct ip_prefix *ret_pr
 	return 0;
 }
 
-static int read_reason(struct cli *cli, const char *text)
+int deny_read_reason(struct cli *cli, const char *text)
 {
 	char quoted[160];
 
@@ -94,7 +63,7 @@ static int read_reason(struct cli *cli, const char *text)
 	return 0;
 }
 
-static int read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
+int deny_read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
 {
 	char quoted[80];
 	uint64_t ms;
@@ -104,7 +73,7 @@ static int read_ttl(struct cli *cli, const char *text, uint64_t *ret_ms)
 	if (error == -EINVAL)
 		return p_usage(cli, "ttl %s is not a duration; write it as 90s, 10m, 24h or 7d",
 			       quoted);
-	if (error || ms > TTL_MS_MAX)
+	if (error || ms > ACCESS_TTL_MS_MAX)
 		return p_usage(cli, "ttl %s is too long; leave it out for an entry without an end",
 			       quoted);
 	if (ms == 0)
@@ -153,11 +122,6 @@ static json_t *make_entry(const struct access_entry *entry)
 	return TAKE_PTR(row);
 }
 
-static int visit_entry(const struct access_entry *entry, void *arg)
-{
-	return json_array_append_new(arg, make_entry(entry)) ? -ENOMEM : 0;
-}
-
 static int visit_counter(const struct dataplane_counter *counter, void *arg)
 {
 	json_t *row = json_pack("{s:s, s:s, s:I, s:I}", "name", counter->name, "meaning",
@@ -167,15 +131,13 @@ static int visit_counter(const struct dataplane_counter *counter, void *arg)
 	return json_array_append_new(arg, row) ? -ENOMEM : 0;
 }
 
-/* {"daemon": false, KEY: [...]} from the pins. */
-static int load_pinned(struct cli *cli, const struct list_kind *list, const char *key,
-		       json_t **ret_doc)
+/* {"daemon": false, "reasons": [...]} from the pins. */
+static int load_pinned_counters(struct cli *cli, json_t **ret_doc)
 {
 	_cleanup_(pinned_close)
 	struct pinned pins = PINNED_NONE;
-	_cleanup_json_ json_t *doc = json_pack("{s:b, s:[]}", "daemon", 0, key);
+	_cleanup_json_ json_t *doc = json_pack("{s:b, s:[]}", "daemon", 0, "reasons");
 	struct error err = {0};
-	json_t *rows = json_object_get(doc, key);
 	int error;
 
 	if (!doc)
@@ -183,10 +145,8 @@ static int load_pinned(struct cli *cli, const struct list_kind *list, const char
 	error = pinned_open(cli, true, &pins);
 	if (error)
 		return error;
-	if (list)
-		error = access_list_walk(pins.dataplane, list->kind, visit_entry, rows);
-	else
-		error = dataplane_walk_counters(pins.dataplane, visit_counter, rows, &err);
+	error = dataplane_walk_counters(pins.dataplane, visit_counter,
+					json_object_get(doc, "reasons"), &err);
 	if (error)
 		return p_err(cli, error, "cannot read what is pinned in %s: %s", cli->bpffs_dir,
 			     err.text[0] ? err.text : strerrordesc_np(-error));
@@ -194,70 +154,20 @@ static int load_pinned(struct cli *cli, const struct list_kind *list, const char
 	return 0;
 }
 
-/* From the daemon, else from the pins. list NULL: the counters. */
-static int load(struct cli *cli, const struct list_kind *list, const char *key, json_t **ret_doc)
+/* From the daemon, else from the pins. */
+static int load_counters(struct cli *cli, json_t **ret_doc)
 {
-	int error = client_try(cli, "GET", list ? list->target : "/v1/counters", NULL, ret_doc);
+	int error = client_try(cli, "GET", "/v1/counters", NULL, ret_doc);
 
 	if (!error)
 		return json_object_set_new(*ret_doc, "daemon", json_true()) ? p_out_of_memory(cli)
 									    : 0;
 	if (error != -ENOTCONN)
 		return error;
-	error = load_pinned(cli, list, key, ret_doc);
+	error = load_pinned_counters(cli, ret_doc);
 	if (!error)
 		pinned_print_note(cli);
 	return error;
-}
-
-/* Keeps the entries that hold for all of `prefix`. */
-static int keep_covering(struct cli *cli, json_t *doc, const struct list_kind *list,
-			 const struct ip_prefix *prefix)
-{
-	json_t *rows = json_object_get(doc, "entries");
-	char text[ADDR_TEXT_MAX];
-	size_t index = 0;
-
-	while (index < json_array_size(rows)) {
-		const char *cidr = document_string(json_array_get(rows, index), "cidr");
-		struct ip_prefix entry;
-
-		if (cidr && !ip_prefix_parse(str_from_cstr(cidr), &entry, NULL) &&
-		    entry.bits <= prefix->bits && ip_prefix_contains(&entry, &prefix->addr))
-			index++;
-		else
-			(void)json_array_remove(rows, index);
-	}
-	if (json_is_array(rows) && index == 0)
-		return p_err(cli, -ENOENT, "no entry of the %s list holds for %s", list->name,
-			     ip_prefix_format(prefix, text, sizeof(text)));
-	return 0;
-}
-
-static int show(struct cli *cli, struct args *args, const struct list_kind *list)
-{
-	const char *cidr = NULL;
-	const struct arg_key keys[] = {{"cidr", "CIDR", &cidr}, {NULL, NULL, NULL}};
-	const struct output_section section = {
-		.kind = OUTPUT_TABLE,
-		.path = "entries",
-		.required = true,
-		.columns = entry_columns,
-		.empty = list->empty,
-	};
-	const struct output_view view = {&section, 1};
-	_cleanup_json_ json_t *doc = NULL;
-	struct ip_prefix prefix;
-	int error;
-
-	error = args_read_keys(cli, args, keys);
-	if (!error && cidr)
-		error = read_cidr(cli, cidr, &prefix);
-	if (!error)
-		error = load(cli, list, "entries", &doc);
-	if (!error && cidr)
-		error = keep_covering(cli, doc, list, &prefix);
-	return error ? error : output_print(cli, doc, &view);
 }
 
 /* Says what an entry is now; as JSON the entry itself. */
@@ -337,13 +247,13 @@ static int add(struct cli *cli, struct args *args, const struct list_kind *list)
 
 	error = args_read_value(cli, args, "cidr", "CIDR", &text);
 	if (!error)
-		error = read_cidr(cli, text, &entry.prefix);
+		error = deny_read_cidr(cli, text, &entry.prefix);
 	if (!error)
 		error = args_read_keys(cli, args, keys);
 	if (!error && reason)
-		error = read_reason(cli, reason);
+		error = deny_read_reason(cli, reason);
 	if (!error && ttl)
-		error = read_ttl(cli, ttl, &ttl_ms);
+		error = deny_read_ttl(cli, ttl, &ttl_ms);
 	if (error)
 		return error;
 
@@ -398,7 +308,7 @@ static int delete (struct cli *cli, struct args *args, const struct list_kind *l
 	buf_init(&target, 1024);
 	error = args_read_value(cli, args, "cidr", "CIDR", &text);
 	if (!error)
-		error = read_cidr(cli, text, &prefix);
+		error = deny_read_cidr(cli, text, &prefix);
 	if (!error)
 		error = args_expect_end(cli, args);
 	if (error)
@@ -440,13 +350,13 @@ static int counters(struct cli *cli, struct args *args)
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = load(cli, NULL, "reasons", &doc);
+		error = load_counters(cli, &doc);
 	return error ? error : output_print(cli, doc, &counter_view);
 }
 
 static int deny_show(struct cli *cli, struct args *args)
 {
-	return show(cli, args, &deny_kind);
+	return list_show(cli, args, &deny_kind);
 }
 
 static int deny_add(struct cli *cli, struct args *args)
@@ -459,9 +369,24 @@ static int deny_delete(struct cli *cli, struct args *args)
 	return delete (cli, args, &deny_kind);
 }
 
+static int deny_load(struct cli *cli, struct args *args)
+{
+	return list_load(cli, args, &deny_kind);
+}
+
+static int deny_export(struct cli *cli, struct args *args)
+{
+	return list_export(cli, args, &deny_kind);
+}
+
+static int deny_count(struct cli *cli, struct args *args)
+{
+	return list_count(cli, args, &deny_kind);
+}
+
 static int allow_show(struct cli *cli, struct args *args)
 {
-	return show(cli, args, &allow_kind);
+	return list_show(cli, args, &allow_kind);
 }
 
 static int allow_add(struct cli *cli, struct args *args)
@@ -474,39 +399,61 @@ static int allow_delete(struct cli *cli, struct args *args)
 	return delete (cli, args, &allow_kind);
 }
 
-static const char *const show_keys[] = {"cidr", NULL};
+static int allow_load(struct cli *cli, struct args *args)
+{
+	return list_load(cli, args, &allow_kind);
+}
+
+static int allow_export(struct cli *cli, struct args *args)
+{
+	return list_export(cli, args, &allow_kind);
+}
+
+static int allow_count(struct cli *cli, struct args *args)
+{
+	return list_count(cli, args, &allow_kind);
+}
+
+static const char *const show_keys[] = {"cidr", "prefix", "within", "from", "reason", NULL};
 
 #define LIST_HELP(name)                                                                            \
-	"Usage: sluice [OPTIONS] " name " [show] [cidr CIDR]\n"                                    \
+	"Usage: sluice [OPTIONS] " name " [show] [cidr CIDR] [prefix CIDR] [within CIDR]\n"        \
+	"                    [from ORIGIN] [reason TEXT]\n"                                        \
+	"       sluice [OPTIONS] " name " count [cidr CIDR] [prefix CIDR] [within CIDR]\n"         \
+	"                    [from ORIGIN] [reason TEXT]\n"                                        \
 	"       sluice [OPTIONS] " name " add CIDR [reason TEXT] [ttl DURATION]\n"                 \
 	"       sluice [OPTIONS] " name " delete CIDR\n"                                           \
+	"       sluice [OPTIONS] " name " load file FILE [replace] [dry-run]\n"                    \
+	"                    [reason TEXT] [ttl DURATION]\n"                                       \
+	"       sluice [OPTIONS] " name " export [file FILE] [from ORIGIN]\n"                      \
 	"       sluice [OPTIONS] " name " counters\n"                                              \
 	"       sluice [OPTIONS] " name " help\n"                                                  \
 	"\n"                                                                                       \
 	"       CIDR := { ADDRESS | ADDRESS/LENGTH }\n"                                            \
+	"       ORIGIN := { config | cli }\n"                                                      \
 	"       TEXT := up to 31 printable characters\n"                                           \
-	"       DURATION := NUMBER{ms|s|m|h|d}\n" HELP_OPTIONS
+	"       DURATION := NUMBER{ms|s|m|h|d}\n"                                                  \
+	"       FILE := a CIDR a line, with reason and ttl; '-' is standard input or "             \
+	"output\n" HELP_OPTIONS
+
+#define LIST_COMMANDS(prefix)                                                                      \
+	{                                                                                          \
+		{"show", prefix##_show}, {"list", prefix##_show}, {"add", prefix##_add},           \
+			{"delete", prefix##_delete}, {"load", prefix##_load},                      \
+			{"export", prefix##_export}, {"count", prefix##_count},                    \
+			{"counters", counters}, {NULL, NULL},                                      \
+	}
 
 const struct object object_deny = {
 	.name = "deny",
 	.help = LIST_HELP("deny"),
-	.commands = {{"show", deny_show},
-		     {"list", deny_show},
-		     {"add", deny_add},
-		     {"delete", deny_delete},
-		     {"counters", counters},
-		     {NULL, NULL}},
+	.commands = LIST_COMMANDS(deny),
 	.show_keys = show_keys,
 };
 
 const struct object object_allow = {
 	.name = "allow",
 	.help = LIST_HELP("allow"),
-	.commands = {{"show", allow_show},
-		     {"list", allow_show},
-		     {"add", allow_add},
-		     {"delete", allow_delete},
-		     {"counters", counters},
-		     {NULL, NULL}},
+	.commands = LIST_COMMANDS(allow),
 	.show_keys = show_keys,
 };

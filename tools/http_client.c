@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -159,6 +158,8 @@ static int report_broken(struct call *call, const char *what)
 
 struct head {
 	int status;
+	bool is_text;
+	bool is_chunked;
 	bool has_length;
 	uint64_t length;
 };
@@ -186,8 +187,16 @@ static int parse_field(struct call *call, struct str line, struct head *head)
 		return report_broken(call, "a header line without a colon");
 	name = str_sub(line, 0, (size_t)colon);
 	value = str_trim(str_sub(line, (size_t)colon + 1, line.len - (size_t)colon - 1));
-	if (str_eq_nocase(name, STR("transfer-encoding")))
-		return report_broken(call, "it has a transfer encoding");
+	if (str_eq_nocase(name, STR("content-type"))) {
+		head->is_text = str_starts_with(value, STR("text/plain"));
+		return 0;
+	}
+	if (str_eq_nocase(name, STR("transfer-encoding"))) {
+		if (head->is_chunked || !str_eq_nocase(value, STR("chunked")))
+			return report_broken(call, "it has a transfer encoding");
+		head->is_chunked = true;
+		return 0;
+	}
 	if (!str_eq_nocase(name, STR("content-length")))
 		return 0;
 	if (str_to_u64(value, &length) || (head->has_length && head->length != length))
@@ -225,6 +234,8 @@ static int parse_head(struct call *call, struct str text, struct head *ret_head)
 	}
 	if (first)
 		return report_broken(call, "no HTTP/1.1 status line");
+	if (head.is_chunked && head.has_length)
+		return report_broken(call, "chunks and a Content-Length");
 	*ret_head = head;
 	return 0;
 }
@@ -284,6 +295,54 @@ static int read_body(struct call *call, struct buf *in, const struct head *head)
 	return 0;
 }
 
+/* "1f4\r\n" at `at`. Negative: it is none. */
+static ssize_t read_chunk_size(struct str bytes, size_t *at)
+{
+	size_t size = 0, start = *at;
+
+	for (; *at < bytes.len && *at < start + 8; (*at)++) {
+		char digit = ascii_lower(bytes.ptr[*at]);
+
+		if (digit >= '0' && digit <= '9')
+			size = size << 4 | (size_t)(digit - '0');
+		else if (digit >= 'a' && digit <= 'f')
+			size = size << 4 | (size_t)(digit - 'a' + 10);
+		else
+			break;
+	}
+	if (*at == start || !str_eq(str_sub(bytes, *at, 2), STR("\r\n")))
+		return -EPROTO;
+	*at += 2;
+	return (ssize_t)size;
+}
+
+/* The chunks become one body, at the same place; they end with the connection. */
+static int join_chunks(struct call *call, struct buf *in)
+{
+	struct str bytes = buf_str(in);
+	char *body = (char *)bytes.ptr;
+	size_t at = 0, len = 0;
+
+	for (;;) {
+		ssize_t size = read_chunk_size(bytes, &at);
+
+		if (size < 0 || (size_t)size > bytes.len - at)
+			return report_broken(call, "it ends within the body");
+		memmove(body + len, bytes.ptr + at, (size_t)size);
+		len += (size_t)size;
+		at += (size_t)size;
+		if (!str_eq(str_sub(bytes, at, 2), STR("\r\n")))
+			return report_broken(call, "a chunk is of another length than it says");
+		at += 2;
+		if (size == 0)
+			break;
+	}
+	if (at != bytes.len)
+		return report_broken(call, "bytes after its end");
+	in->len = len;
+	return 0;
+}
+
 static int exchange(struct call *call, struct str request, struct buf *in, struct head *ret_head)
 {
 	int error = send_all(call, request);
@@ -292,45 +351,48 @@ static int exchange(struct call *call, struct str request, struct buf *in, struc
 		error = read_head(call, in, ret_head);
 	if (!error)
 		error = read_body(call, in, ret_head);
+	if (!error && ret_head->is_chunked)
+		error = join_chunks(call, in);
 	return error;
 }
 
-int http_client_call(const char *socket_path, const char *method, const char *target,
-		     struct str body, uint64_t timeout_ms, struct http_answer *ret_answer,
-		     struct error *err)
+int http_client_call(const char *socket_path, const struct http_call *request, uint64_t timeout_ms,
+		     struct http_answer *ret_answer, struct error *err)
 {
 	struct call call = {.fd = -1, .timeout_ms = timeout_ms, .err = err};
 	_cleanup_close_ int fd = -1;
 	_cleanup_(buf_done)
-	struct buf request;
+	struct buf text;
 	_cleanup_(buf_done)
 	struct buf in;
 	struct head head = {0};
 	int error;
 
-	buf_init(&request, HTTP_BODY_MAX);
+	buf_init(&text, HTTP_BODY_MAX);
 	buf_init(&in, HTTP_BODY_MAX + HTTP_HEAD_MAX + 2 * READ_STEP);
 	call.deadline_ms = clock_mono_ms() + timeout_ms;
-	error = buf_printf(&request, "%s %s HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n",
-			   method, target);
-	if (!error && (body.len > 0 || !strcmp(method, "POST")))
-		error = buf_printf(&request,
-				   "Content-Type: application/json\r\nContent-Length: %zu\r\n",
-				   body.len);
+	error = buf_printf(&text, "%s %s HTTP/1.1\r\nHost: sluice\r\nConnection: close\r\n",
+			   request->method, request->target);
+	if (!error && (request->body.len > 0 || !strcmp(request->method, "POST")))
+		error = buf_printf(&text, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+				   request->content_type ? request->content_type
+							 : "application/json",
+				   request->body.len);
 	if (!error)
-		error = buf_append(&request, STR("\r\n"));
+		error = buf_append(&text, STR("\r\n"));
 	if (!error)
-		error = buf_append(&request, body);
+		error = buf_append(&text, request->body);
 	if (error)
 		return error_set(err, error, "the request is too big");
 
 	error = connect_socket(&call, socket_path);
 	fd = call.fd;
 	if (!error)
-		error = exchange(&call, buf_str(&request), &in, &head);
+		error = exchange(&call, buf_str(&text), &in, &head);
 	if (error)
 		return error;
 	ret_answer->status = head.status;
+	ret_answer->is_text = head.is_text;
 	ret_answer->body = in;
 	buf_init(&in, 0);
 	return 0;

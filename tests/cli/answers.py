@@ -40,17 +40,24 @@ STATUS = {
 
 DENY = {"entries": [
     {"cidr": "203.0.113.0/24", "reason": "scanner", "expires_at": "2026-11-24T05:30:00Z",
-     "ttl_s": 5400, "origin": "config"},
+     "ttl_s": 5400, "origin": "config", "packets": 1204, "bytes": 72240},
     {"cidr": "198.51.100.7/32", "reason": None, "expires_at": None, "ttl_s": None,
-     "origin": "cli"},
+     "origin": "cli", "packets": 0, "bytes": 0},
     {"cidr": "2001:db8:bad::/48", "reason": "abuse", "expires_at": "2026-12-01T04:00:00Z",
-     "ttl_s": 604800, "origin": "cli"},
+     "ttl_s": 604800, "origin": "cli", "packets": 0, "bytes": 0},
 ]}
 
 ALLOW = {"entries": [
     {"cidr": "198.51.100.0/24", "reason": "office", "expires_at": None, "ttl_s": None,
-     "origin": "config"},
+     "origin": "config", "packets": 7, "bytes": 420},
 ]}
+
+COUNT = {"entries": 1000003, "cli": 1000002, "config": 1, "ipv4": 1000002, "ipv6": 1,
+         "packets": 1204, "bytes": 72240}
+
+LOAD = {"load": "8a6b00112233ffee", "state": "done", "replace": True, "dry_run": True, "parts": 0,
+        "entries": 1, "done": 3, "total": 3, "added": 0, "changed": 0, "removed": 2,
+        "unchanged": 1, "expired": 0, "repeated": 0, "failure": None}
 
 COUNTERS = {"reasons": [
     {"name": "pass", "meaning": "IP packet that no list names", "packets": 18234567,
@@ -163,6 +170,12 @@ ANSWERS = {
     ("GET", "/v1/status"): STATUS,
     ("GET", "/v1/deny"): DENY,
     ("GET", "/v1/allow"): ALLOW,
+    ("GET", "/v1/deny/count"): COUNT,
+    ("GET", "/v1/allow/count"): COUNT,
+    ("POST", "/v1/deny/load"): LOAD,
+    ("GET", "/v1/deny/load"): LOAD,
+    ("POST", "/v1/deny/load/part"): LOAD,
+    ("POST", "/v1/deny/load/commit"): LOAD,
     ("POST", "/v1/deny"): ADDED,
     ("POST", "/v1/allow"): ADDED,
     ("DELETE", "/v1/deny"): {"removed": "203.0.113.0/24"},

@@ -106,7 +106,11 @@ def complete(words, env=None):
 @pytest.mark.parametrize("words, expected", [
     ([""], OBJECTS + ["help"]), (["d"], ["deny", "decap"]), (["-j", "st"], ["status", "stats"]),
     (["--socket", "/x", "up"], ["upstream"]),
-    (["deny", ""], ["show", "list", "add", "delete", "counters", "help", "cidr"]),
+    (["deny", ""], ["show", "list", "add", "delete", "load", "export", "count", "counters", "help",
+                    "cidr", "prefix", "within", "from", "reason"]),
+    (["deny", "load", ""], ["file", "replace", "dry-run", "reason", "ttl"]),
+    (["deny", "load", "file", "x", "replace", "d"], ["dry-run"]),
+    (["deny", "from", ""], ["config", "cli"]), (["allow", "export", ""], ["file", "from"]),
     (["allow", "a"], ["add"]), (["config", ""], ["show", "list", "reload", "check", "help"]),
     (["prog", "u"], ["unload"]),
     (["decap", ""], ["show", "list", "attach", "detach", "help"]),
@@ -160,7 +164,7 @@ def commands_of(sluice, name):
     """(command, number of arguments before the keys, keys) of each line of the grammar."""
     for line in grammar(sluice, name):
         words = re.sub(r"\{[^}A-Z]*\}", "X", line.split(f"sluice [OPTIONS] {name} ")[1])
-        words = re.findall(r"[A-Za-z0-9]+", words)
+        words = re.findall(r"[A-Za-z0-9-]+", words)
         keys = [word for word in words[1:] if word.islower()]
         before = words[1:words.index(keys[0])] if keys else words[1:]
         yield words[0], len(before), keys

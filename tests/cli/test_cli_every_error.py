@@ -38,7 +38,7 @@ def grammar(name):
     """(command, values before the keys, {key: number of its values}) of each line of the help."""
     for line in help_of(name).split("\n\n")[0].replace("Usage: ", "").split("sluice [OPTIONS] ")[1:]:
         words = re.sub(r"\{[^{}]*\}", "CHOICE", " ".join(line.split()[1:]))
-        words = re.findall(r"[A-Za-z0-9]+", words)
+        words = re.findall(r"[A-Za-z0-9-]+", words)
         values, keys, last = [], {}, None
         for word in words[1:]:
             if word.islower():

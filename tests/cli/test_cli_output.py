@@ -61,7 +61,11 @@ def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
     (["deny", "del", "2001:db8::1"], "DELETE /v1/deny?cidr=2001%3Adb8%3A%3A1%2F128", None),
     (["allow", "d", "cidr", "1.2.3.4"], "DELETE /v1/allow?cidr=1.2.3.4%2F32", None),
     (["deny", "counters"], "GET /v1/counters", None),
-    (["deny", "ci", "203.0.113.9"], "GET /v1/deny", None),
+    (["deny", "ci", "203.0.113.9"], "GET /v1/deny?format=text&cidr=203.0.113.9%2F32", None),
+    (["deny"], "GET /v1/deny?format=text", None),
+    (["deny", "within", "203.0.0.0/16", "from", "cl", "reason", "a b"],
+     "GET /v1/deny?format=text&within=203.0.0.0%2F16&from=cli&reason=a%20b", None),
+    (["allow", "count", "from", "config"], "GET /v1/allow/count?from=config", None),
     (["ro", "na", "cart"], "GET /v1/routes", None),
     (["ro", "ex", "GET", "http://a.example/b?c"], "POST /v1/routes/explain",
      {"method": "GET", "url": "http://a.example/b?c", "headers": []}),
@@ -141,8 +145,8 @@ def test_bytes_are_in_a_human_unit(sluice, admin, value, text):
     (3661, "in 1h 1m"), (86399, "in 23h 59m"), (86400, "in 1d"), (90000, "in 1d 1h")])
 def test_the_end_of_an_entry_is_in_human_units(sluice, admin, seconds, text):
     admin.script[("GET", "/v1/deny")] = {"entries": [{"cidr": "10.0.0.0/8", "ttl_s": seconds}]}
-    assert sluice("deny").out.splitlines()[1] == f"10.0.0.0/8  -       {text}  -".replace(
-        f"{text}  -", f"{text:<7}  -")
+    assert sluice("deny").out.splitlines()[1] == (
+        f"10.0.0.0/8  -       {text:<7}  -           -      -")
 
 
 @pytest.mark.parametrize("command, key, line", [

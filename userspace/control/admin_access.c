@@ -1,9 +1,10 @@
-/* GET, POST, DELETE /v1/deny and /v1/allow */
+/* POST, DELETE /v1/deny and /v1/allow: one entry. */
 #include <errno.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "conf/field.h"
+#include "control/access_loads.h"
 #include "control/admin_api.h"
 #include "kern/access_overlay.h"
 
@@ -17,54 +18,6 @@ static bool has_dataplane(const struct daemon *daemon, struct admin_response *re
 	if (!daemon->dataplane)
 		admin_fail(response, 503, "no kernel dataplane: %s", daemon->dataplane_reason);
 	return daemon->dataplane;
-}
-
-static void write_entry(struct json_writer *json, const struct access_entry *entry)
-{
-	uint64_t now_ms = clock_wall_ms();
-	char cidr[ADDR_TEXT_MAX];
-
-	json_open_object(json, NULL);
-	json_cstring(json, "cidr", ip_prefix_format(&entry->prefix, cidr, sizeof(cidr)));
-	json_cstring(json, "reason", entry->reason[0] ? entry->reason : NULL);
-	admin_json_time(json, "expires_at", entry->expires_wall_ms);
-	if (entry->expires_wall_ms)
-		json_u64(json, "ttl_s",
-			 entry->expires_wall_ms > now_ms
-				 ? (entry->expires_wall_ms - now_ms + 999) / 1000
-				 : 0);
-	else
-		json_nil(json, "ttl_s");
-	json_cstring(json, "origin", entry->origin == ACCESS_FROM_CONFIG ? "config" : "cli");
-	json_close_object(json);
-}
-
-static int visit_entry(const struct access_entry *entry, void *arg)
-{
-	write_entry(arg, entry);
-	return 0;
-}
-
-static void get_list(struct daemon *daemon, enum access_list_kind kind,
-		     struct admin_response *response)
-{
-	struct json_writer json;
-	int r;
-
-	if (!has_dataplane(daemon, response))
-		return;
-	json_init(&json, &response->body, false);
-	json_open_object(&json, NULL);
-	json_open_array(&json, "entries");
-	r = access_list_walk(daemon->dataplane, kind, visit_entry, &json);
-	if (r) {
-		admin_fail(response, 500, "cannot read the %s list: %s", list_name(kind),
-			   strerror(-r));
-		return;
-	}
-	json_close_array(&json);
-	json_close_object(&json);
-	admin_finish(response, &json);
 }
 
 /* False with the answer written when the change could not be kept. */
@@ -167,8 +120,9 @@ static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 	r = access_overlay_note_added(daemon->dataplane, state_dir(daemon), kind, &entry, &err);
 	if (!is_kept(r, &err, response))
 		return;
+	access_loads_check_journal(daemon->access_loads);
 	json_init(&json, &response->body, false);
-	write_entry(&json, &entry);
+	admin_json_entry(&json, &entry);
 	admin_finish(response, &json);
 }
 
@@ -207,17 +161,12 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 	r = access_overlay_note_removed(daemon->dataplane, state_dir(daemon), kind, &prefix, &err);
 	if (!is_kept(r, &err, response))
 		return;
+	access_loads_check_journal(daemon->access_loads);
 	json_init(&json, &response->body, false);
 	json_open_object(&json, NULL);
 	json_cstring(&json, "removed", cidr);
 	json_close_object(&json);
 	admin_finish(response, &json);
-}
-
-void admin_get_deny(struct daemon *daemon, const struct admin_request *request,
-		    struct admin_response *response)
-{
-	get_list(daemon, ACCESS_DENY, response);
 }
 
 void admin_post_deny(struct daemon *daemon, const struct admin_request *request,
@@ -230,12 +179,6 @@ void admin_delete_deny(struct daemon *daemon, const struct admin_request *reques
 		       struct admin_response *response)
 {
 	delete_entry(daemon, ACCESS_DENY, request, response);
-}
-
-void admin_get_allow(struct daemon *daemon, const struct admin_request *request,
-		     struct admin_response *response)
-{
-	get_list(daemon, ACCESS_ALLOW, response);
 }
 
 void admin_post_allow(struct daemon *daemon, const struct admin_request *request,

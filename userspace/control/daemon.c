@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "control/access_loads.h"
 #include "control/admin.h"
 #include "control/metrics_server.h"
 #include "control/notify.h"
@@ -206,6 +207,8 @@ static int set_up(struct daemon *daemon, struct error *err)
 		r = open_loop(daemon, err);
 	if (!r)
 		r = start_dataplane(daemon, err);
+	if (!r && daemon->dataplane && access_loads_new(daemon, &daemon->access_loads))
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (!r)
 		r = steering_init(&daemon->steering, daemon->dataplane, daemon->dataplane_reason,
 				  daemon->worker_count, err);
@@ -258,17 +261,20 @@ static void clean_up(struct daemon *daemon)
 	if (daemon->loop) {
 		timer_stop(&daemon->second);
 		admin_stop(daemon->admin);
+		access_loads_stop(daemon->access_loads);
 		metrics_server_stop(daemon->metrics);
 		services_stop(&daemon->services);
 		if (daemon->watching_signals)
 			watch_stop(&daemon->signal_watch);
 		while (daemon->watching_signals || !admin_is_stopped(daemon->admin) ||
+		       !access_loads_is_stopped(daemon->access_loads) ||
 		       !metrics_server_is_stopped(daemon->metrics) ||
 		       !services_are_stopped(&daemon->services))
 			if (loop_run_once(daemon->loop, -1) < 0)
 				break;
 	}
 	admin_free(daemon->admin);
+	access_loads_free(daemon->access_loads);
 	metrics_server_free(daemon->metrics);
 	steering_done(&daemon->steering);
 	services_close(&daemon->services);

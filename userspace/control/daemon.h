@@ -24,6 +24,7 @@
 #include "io/loop.h"
 #include "kern/dataplane.h"
 
+struct access_loads;
 struct admin;
 struct metrics_server;
 
@@ -45,6 +46,7 @@ struct daemon {
 	char dataplane_reason[512];
 	struct steering steering;
 	struct services services;
+	struct access_loads *access_loads; /* NULL without a dataplane */
 
 	struct loop *loop;
 	struct worker **workers; /* NULL where one has left */

@@ -285,6 +285,23 @@ bool access_entries_get(const struct access_entries *set, size_t index,
 	return true;
 }
 
+static int compare_records(const void *left, const void *right)
+{
+	const struct record *one = left, *other = right;
+	int diff = (int)one->family - (int)other->family;
+
+	if (!diff)
+		diff = memcmp(one->addr, other->addr, sizeof(one->addr));
+	return diff ? diff : (int)one->bits - (int)other->bits;
+}
+
+void access_entries_sort(struct access_entries *set)
+{
+	free(set->index.slots);
+	set->index.slots = NULL;
+	qsort(set->records, set->count, sizeof(*set->records), compare_records);
+}
+
 int access_entries_visit(const struct access_entry *entry, void *arg)
 {
 	int r = access_entries_put(arg, entry);
