@@ -86,10 +86,12 @@ int service_flatten(struct cli *cli, json_t *doc)
 		json_array_foreach(json_object_get(service, "backends"), inner, backend)
 		{
 			json_t *name = json_object_get(service, "name");
-			json_t *row = json_copy(backend);
+			json_t *row;
 
-			if (!json_is_object(row) ||
-			    (name && json_object_set(row, "service", name)) ||
+			if (!json_is_object(backend))
+				continue;
+			row = json_copy(backend);
+			if (!row || (name && json_object_set(row, "service", name)) ||
 			    json_array_append(all, row)) {
 				json_decref(row);
 				return p_out_of_memory(cli);

@@ -10,7 +10,6 @@
 #include "kern/service_internal.h"
 #include "kern/service_words.h"
 
-
 static struct service_conf *find_service(const struct service_confs *confs, struct str name)
 {
 	for (unsigned int i = 0; i < confs->count; i++)
