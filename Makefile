@@ -75,6 +75,8 @@ ALL_LIBS := $(PACKAGE_LIBS) -lpthread -lm
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -fno-omit-frame-pointer -DSLUICE_FUZZ=1
 # What the programs read of the kernel is its stable interface and packets: nothing needs to be
 # relocated, which would read all types of the kernel for each object that is loaded.
+# Constants of several words are read as volatile or written out: clang 14 forgets stores that stand
+# before a memcpy() from one.
 BPF_CFLAGS := -target bpf -std=gnu11 -mcpu=v3 -g -O2 -Wall -Wextra -Werror -Wno-unused-parameter \
 	-D__TARGET_ARCH_x86 -DBPF_NO_PRESERVE_ACCESS_INDEX -I. -Iinclude -Ibpf \
 	-idirafter /usr/include/$(shell $(CC) -print-multiarch 2>/dev/null)

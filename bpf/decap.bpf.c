@@ -155,7 +155,7 @@ static __always_inline int read_ip4(struct xdp_md *ctx, __u32 frame_len, struct 
 
 static __always_inline int read_ip6(struct xdp_md *ctx, __u32 frame_len, struct outer *outer)
 {
-	struct sl_lpm6_key source = {.prefix_bits = 128};
+	struct sl_lpm6_key source;
 	struct sl_decap_address destination;
 	__u32 at = outer->l2_len + sizeof(struct wire_ip6), left;
 	struct wire_ip6 ip;
@@ -197,6 +197,7 @@ static __always_inline int read_ip6(struct xdp_md *ctx, __u32 frame_len, struct 
 	}
 	if (!is_given(&destination))
 		return SL_DECAP_PASS_ADDRESS;
+	source.prefix_bits = 128;
 	__builtin_memcpy(source.addr_be, ip.src_be, sizeof(source.addr_be));
 	if (!is_source(&source))
 		return SL_DECAP_SOURCE;

@@ -11,6 +11,7 @@
 #include "kern/access_overlay.h"
 #include "kern/access_text.h"
 #include "tools/client.h"
+#include "tools/counters.h"
 #include "tools/deny.h"
 #include "tools/output.h"
 #include "tools/pinned.h"
@@ -19,23 +20,6 @@ static const struct list_kind deny_kind = {"deny", "denied", ACCESS_DENY, "/v1/d
 					   "The deny list is empty."};
 static const struct list_kind allow_kind = {"allow", "allowed", ACCESS_ALLOW, "/v1/allow",
 					    "The allow list is empty."};
-
-static const struct output_column counter_columns[] = {
-	{"REASON", "name", OUTPUT_TEXT, NULL},
-	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
-	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
-	{"MEANING", "meaning", OUTPUT_TEXT, NULL},
-	{NULL, NULL, 0, NULL},
-};
-
-static const struct output_section counter_section = {
-	.kind = OUTPUT_TABLE,
-	.path = "reasons",
-	.required = true,
-	.columns = counter_columns,
-	.empty = "There are no counters.",
-};
-static const struct output_view counter_view = {&counter_section, 1};
 
 int deny_read_cidr(struct cli *cli, const char *text, struct ip_prefix *ret_prefix)
 {
@@ -120,54 +104,6 @@ static json_t *make_entry(const struct access_entry *entry)
 				json_string(entry->origin == ACCESS_FROM_CLI ? "cli" : "config")))
 		return NULL;
 	return TAKE_PTR(row);
-}
-
-static int visit_counter(const struct dataplane_counter *counter, void *arg)
-{
-	json_t *row = json_pack("{s:s, s:s, s:I, s:I}", "name", counter->name, "meaning",
-				counter->meaning, "packets", (json_int_t)counter->packets, "bytes",
-				(json_int_t)counter->bytes);
-
-	return json_array_append_new(arg, row) ? -ENOMEM : 0;
-}
-
-/* {"daemon": false, "reasons": [...]} from the pins. */
-static int load_pinned_counters(struct cli *cli, json_t **ret_doc)
-{
-	_cleanup_(pinned_close)
-	struct pinned pins = PINNED_NONE;
-	_cleanup_json_ json_t *doc = json_pack("{s:b, s:[]}", "daemon", 0, "reasons");
-	struct error err = {0};
-	int error;
-
-	if (!doc)
-		return p_out_of_memory(cli);
-	error = pinned_open(cli, true, &pins);
-	if (error)
-		return error;
-	error = dataplane_walk_counters(pins.dataplane, visit_counter,
-					json_object_get(doc, "reasons"), &err);
-	if (error)
-		return p_err(cli, error, "cannot read what is pinned in %s: %s", cli->bpffs_dir,
-			     err.text[0] ? err.text : strerrordesc_np(-error));
-	*ret_doc = TAKE_PTR(doc);
-	return 0;
-}
-
-/* From the daemon, else from the pins. */
-static int load_counters(struct cli *cli, json_t **ret_doc)
-{
-	int error = client_try(cli, "GET", "/v1/counters", NULL, ret_doc);
-
-	if (!error)
-		return json_object_set_new(*ret_doc, "daemon", json_true()) ? p_out_of_memory(cli)
-									    : 0;
-	if (error != -ENOTCONN)
-		return error;
-	error = load_pinned_counters(cli, ret_doc);
-	if (!error)
-		pinned_print_note(cli);
-	return error;
 }
 
 /* Says what an entry is now; as JSON the entry itself. */
@@ -347,11 +283,14 @@ static int delete (struct cli *cli, struct args *args, const struct list_kind *l
 static int counters(struct cli *cli, struct args *args)
 {
 	_cleanup_json_ json_t *doc = NULL;
+	bool daemon = false;
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = load_counters(cli, &doc);
-	return error ? error : output_print(cli, doc, &counter_view);
+		error = counters_load(cli, &daemon, &doc);
+	if (!error && json_object_set_new(doc, "daemon", json_boolean(daemon)))
+		error = p_out_of_memory(cli);
+	return error ? error : output_print(cli, doc, &counters_view);
 }
 
 static int deny_show(struct cli *cli, struct args *args)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "kern/service.h"
 #include "tools/client.h"
+#include "tools/counters.h"
 #include "tools/output.h"
 #include "tools/pinned.h"
 
@@ -218,23 +219,6 @@ static int show(struct cli *cli, struct args *args)
 
 /* ---- what became of packets, by reason ---- */
 
-static const struct output_column counter_columns[] = {
-	{"REASON", "name", OUTPUT_TEXT, NULL},
-	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
-	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
-	{"MEANING", "meaning", OUTPUT_TEXT, NULL},
-	{NULL, NULL, 0, NULL},
-};
-
-static const struct output_section counter_section = {
-	.kind = OUTPUT_TABLE,
-	.path = "reasons",
-	.required = true,
-	.columns = counter_columns,
-	.empty = "There are no counters.",
-};
-static const struct output_view counter_view = {&counter_section, 1};
-
 /* Those of services and of their forward modes. */
 static bool is_of_services(const json_t *row)
 {
@@ -246,23 +230,19 @@ static bool is_of_services(const json_t *row)
 static int counters(struct cli *cli, struct args *args)
 {
 	_cleanup_json_ json_t *doc = NULL;
+	bool daemon;
 	json_t *rows;
 	int error = args_expect_end(cli, args);
 
 	if (!error)
-		error = client_try(cli, "GET", "/v1/counters", NULL, &doc);
-	if (error == -ENOTCONN) {
-		error = pinned_counters(cli, &doc);
-		if (!error)
-			pinned_print_note(cli);
-	}
+		error = counters_load(cli, &daemon, &doc);
 	if (error)
 		return error;
 	rows = json_object_get(doc, "reasons");
 	for (size_t i = json_array_size(rows); i-- > 0;)
 		if (!is_of_services(json_array_get(rows, i)))
 			(void)json_array_remove(rows, i);
-	return output_print(cli, doc, &counter_view);
+	return output_print(cli, doc, &counters_view);
 }
 
 static const char *const show_keys[] = {"name", NULL};

@@ -206,49 +206,40 @@ static __always_inline __u32 access_groups_of(void *set, const struct sl_access_
 	return found;
 }
 
-/*
- * Global functions: the verifier walks each once, not once for every way through the parser.
- * `groups` is the set's word of sl_access_conf.
- */
+/* `groups` is the set's word of sl_access_conf. */
+static __always_inline int access_match_addr(struct access_ask *ask, __u32 groups, bool is_v6)
+{
+	void *set = bpf_map_lookup_elem(&sl_access_sets, &ask->set);
+	union sl_access_line *line = set ? access_line(set, SL_ACCESS_HEAD_AT) : NULL;
+
+	if (!line)
+		return 0;
+	ask->groups = access_groups_of(set, &line->head, ask->addr, groups, is_v6);
+	return ask->groups ? access_search(ask) : 0;
+}
+
+/* Global functions: the verifier walks each once, not once for every way through the parser. */
 __noinline int access_match4(enum access_list list, const struct packet *packet, __u32 groups)
 {
 	struct access_ask ask = {.set = SL_ACCESS_SET(list, 0)};
-	union sl_access_line *line;
-	void *set;
 
 	if (!packet)
 		return 0;
-	set = bpf_map_lookup_elem(&sl_access_sets, &ask.set);
-	line = set ? access_line(set, SL_ACCESS_HEAD_AT) : NULL;
-	if (!line)
-		return 0;
 	ask.addr.high = (__u64)bpf_ntohl(packet->src_be[0]) << 32;
-	ask.groups = access_groups_of(set, &line->head, ask.addr, groups, false);
-	if (!ask.groups)
-		return 0;
 	ask.len_bytes = packet->len_bytes;
-	return access_search(&ask);
+	return access_match_addr(&ask, groups, false);
 }
 
 __noinline int access_match6(enum access_list list, const struct packet *packet, __u32 groups)
 {
 	struct access_ask ask = {.set = SL_ACCESS_SET(list, 1), .is_v6 = 1};
-	union sl_access_line *line;
-	void *set;
 
 	if (!packet)
 		return 0;
-	set = bpf_map_lookup_elem(&sl_access_sets, &ask.set);
-	line = set ? access_line(set, SL_ACCESS_HEAD_AT) : NULL;
-	if (!line)
-		return 0;
 	ask.addr.high = (__u64)bpf_ntohl(packet->src_be[0]) << 32 | bpf_ntohl(packet->src_be[1]);
 	ask.addr.low = (__u64)bpf_ntohl(packet->src_be[2]) << 32 | bpf_ntohl(packet->src_be[3]);
-	ask.groups = access_groups_of(set, &line->head, ask.addr, groups, true);
-	if (!ask.groups)
-		return 0;
 	ask.len_bytes = packet->len_bytes;
-	return access_search(&ask);
+	return access_match_addr(&ask, groups, true);
 }
 
 /* Is the source of an IP packet on the list? */

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "abi/dataplane.h"
 #include "base/clock.h"
 
 #define NOBODY 65534
@@ -94,6 +95,22 @@ void env_read_counters(struct dataplane *dataplane, struct env_counters *ret_cou
 
 	env_assert_ok(dataplane_walk_counters(dataplane, read_counter, &read, &err), &err);
 	assert_int_equal(read.row, SL_REASON_COUNT);
+}
+
+void env_read_packets(int counters_fd, struct env_counters *ret_counters)
+{
+	static struct sl_counter rows[SL_REASON_COUNT * 256];
+	uint32_t keys[SL_REASON_COUNT], count = SL_REASON_COUNT, batch;
+	int cpus = libbpf_num_possible_cpus();
+	int ret = bpf_map_lookup_batch(counters_fd, NULL, &batch, keys, rows, &count, NULL);
+
+	assert_true(ret == 0 || ret == -ENOENT); /* the end */
+	assert_int_equal(count, SL_REASON_COUNT);
+	memset(ret_counters, 0, sizeof(*ret_counters));
+	for (uint32_t row = 0; row < count; row++)
+		for (int cpu = 0; cpu < cpus; cpu++)
+			ret_counters->packets[keys[row]] +=
+				rows[row * (uint32_t)cpus + (uint32_t)cpu].packets;
 }
 
 const char *env_reason_name(enum sl_reason reason)

@@ -30,6 +30,8 @@ struct env_counters {
 };
 
 void env_read_counters(struct dataplane *dataplane, struct env_counters *ret_counters);
+/* The packets alone, from the descriptor of sl_counters, in one call. */
+void env_read_packets(int counters_fd, struct env_counters *ret_counters);
 /* Name of the one reason that moved, "" when none did, "several" when more than one. */
 const char *env_moved(const struct env_counters *before, const struct env_counters *after);
 const char *env_reason_name(enum sl_reason reason);

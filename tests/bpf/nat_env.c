@@ -308,23 +308,6 @@ unsigned int nat_env_count(unsigned int address)
 	return count;
 }
 
-/* In one call: it is done twice for each packet. */
-static void read_counters(struct env_counters *ret_counters)
-{
-	static struct sl_counter rows[SL_REASON_COUNT * 256];
-	uint32_t keys[SL_REASON_COUNT], count = SL_REASON_COUNT, batch;
-	int cpus = libbpf_num_possible_cpus();
-	int ret = bpf_map_lookup_batch(counters_fd, NULL, &batch, keys, rows, &count, NULL);
-
-	assert_true(ret == 0 || ret == -ENOENT); /* the end */
-	assert_int_equal(count, SL_REASON_COUNT);
-	memset(ret_counters, 0, sizeof(*ret_counters));
-	for (uint32_t row = 0; row < count; row++)
-		for (int cpu = 0; cpu < cpus; cpu++)
-			ret_counters->packets[keys[row]] +=
-				rows[row * (uint32_t)cpus + (uint32_t)cpu].packets;
-}
-
 int nat_env_run(const struct nat_packet *packet, struct nat_packet *ret_out,
 		const char **ret_reason)
 {
@@ -336,12 +319,12 @@ int nat_env_run(const struct nat_packet *packet, struct nat_packet *ret_out,
 	struct env_counters before, after;
 	int ret;
 
-	read_counters(&before);
+	env_read_packets(counters_fd, &before);
 	ret = bpf_prog_test_run_opts(program_fd, &opts);
 	if (ret)
 		print_error("test run of %zu bytes: %d\n", packet->len, ret);
 	assert_int_equal(ret, 0);
-	read_counters(&after);
+	env_read_packets(counters_fd, &after);
 	ret_out->len = opts.data_size_out;
 	*ret_reason = env_moved(&before, &after);
 	return (int)opts.retval;

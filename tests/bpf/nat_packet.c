@@ -3,29 +3,9 @@
 #include <assert.h>
 #include <string.h>
 
+#include "tests/bpf/wire.h"
+
 #define ETH_BYTES 14
-
-static void put16(uint8_t *at, size_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	put16(at, value >> 16);
-	put16(at + 2, value & 0xffff);
-}
-
-static uint16_t get16(const uint8_t *at)
-{
-	return (uint16_t)(at[0] << 8 | at[1]);
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-	return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
 
 /* The ones' complement sum, folded after each step, of bytes in their order on the wire. */
 static uint32_t add_bytes(uint32_t sum, const uint8_t *bytes, size_t len)

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "tests/bpf/wire.h"
+
 #define PROTOCOL_ICMP	  1
 #define PROTOCOL_IP4	  4
 #define PROTOCOL_TCP	  6
@@ -10,17 +12,6 @@
 #define PROTOCOL_FRAGMENT 44
 #define PROTOCOL_AH	  51
 #define PROTOCOL_ICMP6	  58
-
-static uint32_t get16(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 8 | at[1];
-}
-
-static void put16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
 
 /* The ones' complement sum (RFC 1071), folded after each step. */
 static uint32_t add_bytes(uint32_t sum, const uint8_t *bytes, size_t len)

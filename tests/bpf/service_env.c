@@ -187,24 +187,6 @@ uint64_t svc_count(const char *map, uint32_t key, uint64_t *ret_bytes)
 	return packets;
 }
 
-/* In one call: it is done twice for each packet. */
-static void read_reasons(struct env_counters *ret_counters)
-{
-	static struct sl_counter rows[SL_REASON_COUNT * 256];
-	uint32_t keys[SL_REASON_COUNT], count = SL_REASON_COUNT, batch;
-	int cpus = libbpf_num_possible_cpus(),
-	    ret = bpf_map_lookup_batch(bpf_map__fd(object->maps.sl_counters), NULL, &batch, keys,
-				       rows, &count, NULL);
-
-	assert_true(ret == 0 || ret == -ENOENT); /* the end */
-	assert_int_equal(count, SL_REASON_COUNT);
-	memset(ret_counters, 0, sizeof(*ret_counters));
-	for (uint32_t row = 0; row < count; row++)
-		for (int cpu = 0; cpu < cpus; cpu++)
-			ret_counters->packets[keys[row]] +=
-				rows[row * (uint32_t)cpus + (uint32_t)cpu].packets;
-}
-
 void svc_set_ingress(const char *device)
 {
 	ingress = if_nametoindex(device);
@@ -228,9 +210,9 @@ int svc_run_reason(const uint8_t *bytes, size_t len, const char **ret_reason)
 	struct env_counters before, after;
 	int verdict;
 
-	read_reasons(&before);
+	env_read_packets(bpf_map__fd(object->maps.sl_counters), &before);
 	verdict = svc_run_bytes(bytes, len);
-	read_reasons(&after);
+	env_read_packets(bpf_map__fd(object->maps.sl_counters), &after);
 	*ret_reason = env_moved(&before, &after);
 	return verdict;
 }

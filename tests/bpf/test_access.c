@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "kern/access_map.h"
+#include "kern/access_overlay.h"
 #include "kern/dataplane_internal.h"
 #include "xdp_main.skel.h"
 

@@ -7,6 +7,7 @@
 #include <linux/bpf.h>
 
 #include "tests/bpf/packet_sums.h"
+#include "tests/bpf/wire.h"
 
 #define LINES_FIRST 256
 #define LINES_COUNT (SL_NAT_LINES - LINES_FIRST)
@@ -31,23 +32,6 @@ static const struct shape shapes[] = {{0, 0}, {0, 4}, {0, 40}, {1, 0}, {1, 20}, 
 static size_t ip_at(const struct shape *shape)
 {
 	return 14 + 4 * shape->tags;
-}
-
-static void put16(uint8_t *at, size_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put32(uint8_t *at, uint32_t value)
-{
-	put16(at, value >> 16);
-	put16(at + 2, value & 0xffff);
-}
-
-static uint32_t get16(const uint8_t *at)
-{
-	return (uint32_t)at[0] << 8 | at[1];
 }
 
 /* Gives a plain packet the tags and options of the shape. */

@@ -62,7 +62,7 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             module, _, test = nodeid.partition("::")
             return " ".join([module] + [engine for engine in ENGINES
-                                        if re.search(rf"[[-]{engine}[]-]", test)])
+                                        if re.search(rf"[\[-]{engine}[\]-]", test)])
 
     return ByDaemon(config, log)
 

@@ -125,6 +125,8 @@ def test_the_bench_of_the_kernel_part_writes_every_case_and_all_packets_end_as_e
     for change in ("clean", "1.6% in change", "all in change"):
         for flows in ("1", "new"):
             assert rows[f"service {change} {flows}"]["peer_name"] == "lru"
+    for case in ("forward 1", "reverse 1", "forward new"):
+        assert rows[f"nat {case}"]["peer_name"] == "lru2"
     assert rows["live forward ipip"]["ours"] > 0
     assert rows["live drop"]["peer_name"] == "nftables" and rows["live drop"]["unit"] == "Mpps"
     assert all(row["rounds"] == 1 and row["unit"] for row in rows.values())

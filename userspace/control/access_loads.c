@@ -49,11 +49,6 @@ struct access_loads {
 	bool stopping;
 };
 
-static const char *list_name(enum access_list_kind kind)
-{
-	return kind == ACCESS_DENY ? "deny" : "allow";
-}
-
 static const char *state_dir(const struct access_loads *loads)
 {
 	return loads->daemon->snapshot->node.state_dir.ptr;
@@ -83,7 +78,7 @@ static void on_timeout(struct timer *timer)
 
 	if (session->state == LOAD_OPEN)
 		log_info("control", "%s: a load was given up: its client is silent",
-			 list_name(session->kind));
+			 access_list_name(session->kind));
 	drop(session);
 }
 
@@ -96,15 +91,15 @@ static void end(struct session *session, enum load_state state)
 	session->load = NULL;
 	timer_start(session->loads->daemon->loop, &session->timer, KEPT_MS);
 	if (state == LOAD_FAILED) {
-		log_warn("control", "%s: load: %s", list_name(session->kind),
+		log_warn("control", "%s: load: %s", access_list_name(session->kind),
 			 session->failure.text);
 		return;
 	}
 	log_info("control",
 		 "%s: load%s: %" PRIu64 " added, %" PRIu64 " changed, %" PRIu64 " removed, %" PRIu64
 		 " unchanged",
-		 list_name(session->kind), session->conf.dry_run ? " (dry run)" : "", counts->added,
-		 counts->changed, counts->removed, counts->unchanged);
+		 access_list_name(session->kind), session->conf.dry_run ? " (dry run)" : "",
+		 counts->added, counts->changed, counts->removed, counts->unchanged);
 }
 
 static void publish(const struct session *session)
@@ -284,11 +279,6 @@ void access_loads_free(struct access_loads *loads)
 
 /* ---- requests ---- */
 
-static enum access_list_kind kind_of(const struct admin_request *request)
-{
-	return str_starts_with(request->path, STR("/v1/deny")) ? ACCESS_DENY : ACCESS_ALLOW;
-}
-
 static void answer(const struct session *session, struct admin_response *response)
 {
 	const struct access_load_counts *counts = &session->counts;
@@ -321,7 +311,7 @@ static void answer(const struct session *session, struct admin_response *respons
 static struct session *find_session(struct daemon *daemon, const struct admin_request *request,
 				    struct admin_response *response)
 {
-	enum access_list_kind kind = kind_of(request);
+	enum access_list_kind kind = admin_access_kind(request);
 	struct session *session;
 	char text[ID_TEXT_MAX], wanted[ID_TEXT_MAX];
 
@@ -338,7 +328,7 @@ static struct session *find_session(struct daemon *daemon, const struct admin_re
 	if (session->state == LOAD_NONE || strcmp(text, wanted)) {
 		admin_fail(response, 404,
 			   "there is no such load of the %s list; it may have timed out",
-			   list_name(kind));
+			   access_list_name(kind));
 		return NULL;
 	}
 	return session;
@@ -378,7 +368,7 @@ static bool read_conf(const struct admin_request *request, struct access_load_co
 void admin_post_load(struct daemon *daemon, const struct admin_request *request,
 		     struct admin_response *response)
 {
-	enum access_list_kind kind = kind_of(request);
+	enum access_list_kind kind = admin_access_kind(request);
 	struct access_load_conf conf = {.kind = kind, .now_wall_ms = clock_wall_ms()};
 	struct session *session;
 	struct error err = {0};
@@ -393,7 +383,7 @@ void admin_post_load(struct daemon *daemon, const struct admin_request *request,
 	if (session->state >= LOAD_OPEN && session->state <= LOAD_SAVING) {
 		admin_fail(response, 409,
 			   "another load of the %s list is under way; try again when it is done",
-			   list_name(kind));
+			   access_list_name(kind));
 		return;
 	}
 	/* So that single changes can be kept while this one is written. */

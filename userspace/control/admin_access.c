@@ -7,10 +7,11 @@
 #include "control/access_loads.h"
 #include "control/admin_api.h"
 #include "kern/access_overlay.h"
+#include "kern/access_text.h"
 
-static const char *list_name(enum access_list_kind kind)
+enum access_list_kind admin_access_kind(const struct admin_request *request)
 {
-	return kind == ACCESS_DENY ? "deny" : "allow";
+	return str_starts_with(request->path, STR("/v1/deny")) ? ACCESS_DENY : ACCESS_ALLOW;
 }
 
 static bool has_dataplane(const struct daemon *daemon, struct admin_response *response)
@@ -59,9 +60,9 @@ static bool read_ttl(const char *ttl, struct access_entry *entry, struct admin_r
 
 	if (!ttl)
 		return true;
-	/* A century is for ever; larger ones would run over in sums with the time of day. */
+	/* Larger ones would run over in sums with the time of day. */
 	if (units_parse_duration_ms(str_from_cstr(ttl), &ttl_ms) || !ttl_ms ||
-	    ttl_ms > 100ULL * 365 * 24 * 3600 * 1000) {
+	    ttl_ms > ACCESS_TTL_MS_MAX) {
 		admin_fail(response, 400, "ttl: %s is no duration such as 90s, 10m, 24h or 7d",
 			   str_quote(str_from_cstr(ttl), quoted, sizeof(quoted)));
 		return false;
@@ -114,7 +115,7 @@ static void post_entry(struct daemon *daemon, enum access_list_kind kind,
 		admin_fail(response, r == -ENOSPC ? 503 : 500, "%s", err.text);
 		return;
 	}
-	log_info("control", "%s: added %s", list_name(kind),
+	log_info("control", "%s: added %s", access_list_name(kind),
 		 ip_prefix_format(&entry.prefix, cidr, sizeof(cidr)));
 	publish_change(kind, "added", cidr);
 	r = access_overlay_note_added(daemon->dataplane, state_dir(daemon), kind, &entry, &err);
@@ -151,12 +152,12 @@ static void delete_entry(struct daemon *daemon, enum access_list_kind kind,
 	if (r) {
 		if (r == -ENOENT)
 			admin_fail(response, 404, "%s is not on the %s list", cidr,
-				   list_name(kind));
+				   access_list_name(kind));
 		else
 			admin_fail(response, 500, "%s", err.text);
 		return;
 	}
-	log_info("control", "%s: removed %s", list_name(kind), cidr);
+	log_info("control", "%s: removed %s", access_list_name(kind), cidr);
 	publish_change(kind, "removed", cidr);
 	r = access_overlay_note_removed(daemon->dataplane, state_dir(daemon), kind, &prefix, &err);
 	if (!is_kept(r, &err, response))

@@ -104,11 +104,6 @@ static int more(void *arg, struct buf *body)
 
 /* ---- requests ---- */
 
-static enum access_list_kind kind_of(const struct admin_request *request)
-{
-	return str_starts_with(request->path, STR("/v1/deny")) ? ACCESS_DENY : ACCESS_ALLOW;
-}
-
 static bool read_prefix(const struct admin_request *request, struct access_filter *filter,
 			struct admin_response *response)
 {
@@ -200,8 +195,8 @@ void admin_get_access(struct daemon *daemon, const struct admin_request *request
 		return;
 	}
 	source->is_text = !r && !strcmp(format, "text");
-	r = access_filter_walk(daemon->dataplane, kind_of(request), &filter, access_entries_visit,
-			       source->entries);
+	r = access_filter_walk(daemon->dataplane, admin_access_kind(request), &filter,
+			       access_entries_visit, source->entries);
 	if (r) {
 		admin_fail(response, 500, "cannot read the list: %s", strerror(-r));
 		return;
@@ -223,8 +218,8 @@ void admin_get_access_count(struct daemon *daemon, const struct admin_request *r
 
 	if (!begin(daemon, request, &filter, response))
 		return;
-	r = access_filter_walk(daemon->dataplane, kind_of(request), &filter, access_sums_visit,
-			       &sums);
+	r = access_filter_walk(daemon->dataplane, admin_access_kind(request), &filter,
+			       access_sums_visit, &sums);
 	if (r) {
 		admin_fail(response, 500, "cannot read the list: %s", strerror(-r));
 		return;

@@ -40,6 +40,8 @@ void admin_json_action(struct json_writer *json, const struct route *route);
 /* "2026-01-31T12:00:00Z", UTC, or null for 0. */
 void admin_json_time(struct json_writer *json, const char *key, uint64_t wall_ms);
 
+/* Which of the two lists the path is of. */
+enum access_list_kind admin_access_kind(const struct admin_request *request);
 /* An entry of a list, as an element of an array or as the document. */
 void admin_json_entry(struct json_writer *json, const struct access_entry *entry);
 

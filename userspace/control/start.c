@@ -14,7 +14,7 @@
 #include "config/config.h"
 #include "control/config_files.h"
 #include "control/reload.h"
-#include "kern/access_list.h"
+#include "kern/access_overlay.h"
 #include "kern/owner_lock.h"
 
 /* A worker's receive buffers may take half of its part of node.memory_limit. */

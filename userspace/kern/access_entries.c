@@ -285,6 +285,18 @@ bool access_entries_get(const struct access_entries *set, size_t index,
 	return true;
 }
 
+int access_entries_reserve(const struct access_entries *set, struct dataplane *dataplane,
+			   enum access_list_kind kind, struct error *err)
+{
+	size_t count_v4 = 0, count_v6 = 0;
+
+	for (size_t i = 0; i < set->count; i++) {
+		count_v4 += set->records[i].family == AF_INET;
+		count_v6 += set->records[i].family == AF_INET6;
+	}
+	return access_list_reserve(dataplane, kind, count_v4, count_v6, err);
+}
+
 static int compare_records(const void *left, const void *right)
 {
 	const struct record *one = left, *other = right;

@@ -32,6 +32,9 @@ size_t access_entries_places(const struct access_entries *set);
 /* False: that place is empty. */
 bool access_entries_get(const struct access_entries *set, size_t index,
 			struct access_entry *ret_entry);
+/* Before all of them are added to a list, see access_list_reserve(). */
+int access_entries_reserve(const struct access_entries *set, struct dataplane *dataplane,
+			   enum access_list_kind kind, struct error *err);
 /* IPv4 first, then by address and length. Nothing can be found, put or removed afterwards. */
 void access_entries_sort(struct access_entries *entries);
 /* For access_list_walk(): arg is the set. */

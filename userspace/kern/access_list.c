@@ -11,7 +11,7 @@ _Static_assert(ACCESS_REASON_MAX == SL_ACCESS_REASON_MAX, "reason text");
 _Static_assert(ACCESS_FROM_CONFIG == SL_ACCESS_CONFIG && ACCESS_FROM_CLI == SL_ACCESS_CLI,
 	       "an entry's origin is the index of its part");
 
-static const char *list_name(enum access_list_kind kind)
+const char *access_list_name(enum access_list_kind kind)
 {
 	return kind == ACCESS_ALLOW ? "allow" : "deny";
 }
@@ -101,11 +101,12 @@ static int put_error(struct error *err, int code, enum access_list_kind kind,
 
 	(void)ip_prefix_format(prefix, text, sizeof(text));
 	if (code == -ENOSPC)
-		return error_set(err, code, "the %s list is full: cannot add %s", list_name(kind),
-				 text);
+		return error_set(err, code, "the %s list is full: cannot add %s",
+				 access_list_name(kind), text);
 	if (code == -ETIME)
 		return error_set(err, -EINVAL, "%s has expired already", text);
-	return error_set_errno(err, code, "cannot add %s to the %s list", text, list_name(kind));
+	return error_set_errno(err, code, "cannot add %s to the %s list", text,
+			       access_list_name(kind));
 }
 
 int access_list_add(struct dataplane *dataplane, enum access_list_kind kind,
@@ -124,7 +125,8 @@ int access_list_reserve(struct dataplane *dataplane, enum access_list_kind kind,
 
 	if (ret == 0)
 		ret = access_map_reserve(dataplane, kind, true, count_v6);
-	return ret ? error_set_errno(err, ret, "cannot make room on the %s list", list_name(kind))
+	return ret ? error_set_errno(err, ret, "cannot make room on the %s list",
+				     access_list_name(kind))
 		   : 0;
 }
 
@@ -137,8 +139,8 @@ static int find_place(struct dataplane *dataplane, enum access_list_kind kind,
 	return ret ? ret : access_set_find(ret_set, prefix, ret_place);
 }
 
-int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
-		       const struct ip_prefix *prefix, struct error *err)
+static int remove_parts(struct dataplane *dataplane, enum access_list_kind kind,
+			const struct ip_prefix *prefix, unsigned int parts, struct error *err)
 {
 	struct access_set set;
 	char text[ADDR_TEXT_MAX];
@@ -146,17 +148,30 @@ int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
 	int ret = find_place(dataplane, kind, prefix, true, &set, &place);
 
 	if (ret == 0)
-		ret = access_map_drop(dataplane, kind, is_v6(prefix), place,
-				      (1U << SL_ACCESS_PARTS) - 1);
+		ret = access_map_drop(dataplane, kind, is_v6(prefix), place, parts);
 	if (ret == 0) {
 		access_map_settle(dataplane, kind, is_v6(prefix));
 		return 0;
 	}
 	(void)ip_prefix_format(prefix, text, sizeof(text));
 	if (ret == -ENOENT)
-		return error_set(err, ret, "%s is not on the %s list", text, list_name(kind));
+		return error_set(err, ret, "%s is not on the %s list", text,
+				 access_list_name(kind));
 	return error_set_errno(err, ret, "cannot remove %s from the %s list", text,
-			       list_name(kind));
+			       access_list_name(kind));
+}
+
+int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
+		       const struct ip_prefix *prefix, struct error *err)
+{
+	return remove_parts(dataplane, kind, prefix, (1U << SL_ACCESS_PARTS) - 1, err);
+}
+
+int access_list_remove_from(struct dataplane *dataplane, enum access_list_kind kind,
+			    const struct ip_prefix *prefix, enum access_origin origin,
+			    struct error *err)
+{
+	return remove_parts(dataplane, kind, prefix, 1U << origin, err);
 }
 
 int access_list_find(struct dataplane *dataplane, enum access_list_kind kind,
@@ -261,7 +276,7 @@ int access_list_sync_config(struct dataplane *dataplane, enum access_list_kind k
 		ret = drop_unwanted(dataplane, kind, family, wanted + family * BITMAP_BYTES);
 		if (ret)
 			return error_set_errno(err, ret, "cannot bring the %s list up to date",
-					       list_name(kind));
+					       access_list_name(kind));
 	}
 	return 0;
 }

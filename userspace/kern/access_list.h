@@ -16,6 +16,8 @@
 #define ACCESS_REASON_MAX 32 /* NUL included */
 
 enum access_list_kind { ACCESS_ALLOW, ACCESS_DENY };
+const char *access_list_name(enum access_list_kind kind); /* "allow", "deny" */
+
 enum access_origin { ACCESS_FROM_CONFIG, ACCESS_FROM_CLI };
 
 struct access_entry {
@@ -35,6 +37,10 @@ int access_list_reserve(struct dataplane *dataplane, enum access_list_kind kind,
 /* -ENOENT when there is no such entry. */
 int access_list_remove(struct dataplane *dataplane, enum access_list_kind kind,
 		       const struct ip_prefix *prefix, struct error *err);
+/* What one origin says of the prefix; what the other says stays. -ENOENT: there is no entry. */
+int access_list_remove_from(struct dataplane *dataplane, enum access_list_kind kind,
+			    const struct ip_prefix *prefix, enum access_origin origin,
+			    struct error *err);
 int access_list_find(struct dataplane *dataplane, enum access_list_kind kind,
 		     const struct ip_prefix *prefix, struct access_entry *ret_entry);
 /*
@@ -52,12 +58,5 @@ int access_list_sync_config(struct dataplane *dataplane, enum access_list_kind k
 			    const struct access_entry *entries, size_t count, struct error *err);
 /* Returns the number of expired entries removed or a negative errno. */
 int access_list_sweep(struct dataplane *dataplane);
-
-/*
- * overlay: what people changed by CLI, kept in STATE_DIR/overlay.json (written whole to a temporary
- * file, fsync, rename) and replayed over the maps at start. -ENOENT is not an error on load.
- */
-int access_overlay_save(struct dataplane *dataplane, const char *state_dir, struct error *err);
-int access_overlay_load(struct dataplane *dataplane, const char *state_dir, struct error *err);
 
 #endif

@@ -8,19 +8,7 @@
 #include "kern/access_entries.h"
 #include "kern/access_text.h"
 
-/* A person's entry is ended before it is removed; by then its end has come for certain. */
-#define END_IN_MS   2
-#define END_WAIT_MS 5
-
-enum phase {
-	PHASE_READ,
-	PHASE_COMPARE,
-	PHASE_COLLECT,
-	PHASE_ADD,
-	PHASE_END,
-	PHASE_REMOVE,
-	PHASE_DONE
-};
+enum phase { PHASE_READ, PHASE_COMPARE, PHASE_COLLECT, PHASE_ADD, PHASE_REMOVE, PHASE_DONE };
 
 struct access_load {
 	struct access_load_conf conf;
@@ -33,7 +21,6 @@ struct access_load {
 	uint8_t *wanted;	   /* of each place: it has to be put into the kernel */
 	struct ip_prefix *leaving; /* people's entries that the set lacks */
 	size_t leaving_count, leaving_room;
-	uint64_t ended_mono_ms;
 	bool has_changed;
 };
 
@@ -172,12 +159,14 @@ static int add_one(struct access_load *load, struct dataplane *dataplane, struct
 {
 	struct access_entry entry;
 
+	int r = load->next ? 0 : access_entries_reserve(load->set, dataplane, load->conf.kind, err);
+
+	if (r)
+		return r;
 	if (load->next == access_entries_places(load->set))
 		return -EAGAIN;
 	(void)access_entries_get(load->set, load->next, &entry);
 	if (load->wanted[load->next]) {
-		int r = 0;
-
 		/* The end may have come since it was read. */
 		if (!entry.expires_wall_ms || entry.expires_wall_ms > clock_wall_ms())
 			r = access_list_add(dataplane, load->conf.kind, &entry, err);
@@ -189,40 +178,19 @@ static int add_one(struct access_load *load, struct dataplane *dataplane, struct
 	return 0;
 }
 
-/*
- * A removal would take what the configuration says of the prefix along. So the person's entry is
- * given an end first, and the rest removed only where nothing is left then.
- */
-static int end_one(struct access_load *load, struct dataplane *dataplane, struct error *err)
-{
-	struct access_entry entry = {.origin = ACCESS_FROM_CLI};
-	int r;
-
-	if (load->next == load->leaving_count) {
-		load->ended_mono_ms = clock_mono_ms();
-		return -EAGAIN;
-	}
-	entry.prefix = load->leaving[load->next++];
-	entry.expires_wall_ms = clock_wall_ms() + END_IN_MS;
-	r = access_list_add(dataplane, load->conf.kind, &entry, err);
-	load->has_changed = true;
-	return r;
-}
-
 static int remove_one(struct access_load *load, struct dataplane *dataplane, struct error *err)
 {
-	const struct ip_prefix *prefix = &load->leaving[load->next];
-	struct access_entry found;
 	int r;
 
 	if (load->next == load->leaving_count)
 		return -EAGAIN;
-	load->next++;
-	r = access_list_find(dataplane, load->conf.kind, prefix, &found);
-	if (r == -ENOENT)
-		r = access_list_remove(dataplane, load->conf.kind, prefix, NULL);
+	r = access_list_remove_from(dataplane, load->conf.kind, &load->leaving[load->next++],
+				    ACCESS_FROM_CLI, err);
 	/* The sweeper may have been quicker. */
-	return r && r != -ENOENT ? error_set_errno(err, r, "cannot remove an entry") : 0;
+	if (r && r != -ENOENT)
+		return r;
+	load->has_changed = true;
+	return 0;
 }
 
 static int begin(struct access_load *load, struct error *err)
@@ -243,8 +211,6 @@ static int work_one(struct access_load *load, struct dataplane *dataplane, struc
 		return load->conf.replace ? collect(load, dataplane, err) : -EAGAIN;
 	case PHASE_ADD:
 		return load->conf.dry_run ? -EAGAIN : add_one(load, dataplane, err);
-	case PHASE_END:
-		return load->conf.dry_run ? -EAGAIN : end_one(load, dataplane, err);
 	default:
 		return load->conf.dry_run ? -EAGAIN : remove_one(load, dataplane, err);
 	}
@@ -258,9 +224,6 @@ int access_load_step(struct access_load *load, struct dataplane *dataplane, size
 	if (load->phase == PHASE_READ && (r = begin(load, err)))
 		return r;
 	while (load->phase != PHASE_DONE && entries-- > 0) {
-		if (load->phase == PHASE_REMOVE && load->leaving_count && !load->conf.dry_run &&
-		    clock_mono_ms() < load->ended_mono_ms + END_WAIT_MS)
-			return 1;
 		r = work_one(load, dataplane, err);
 		if (r == -EAGAIN) {
 			load->phase++;
@@ -285,7 +248,7 @@ void access_load_progress(const struct access_load *load, uint64_t *ret_done, ui
 
 	*ret_done = load->done;
 	*ret_total = access_entries_count(load->set) * rounds +
-		     (load->conf.dry_run ? 0 : load->leaving_count * 2);
+		     (load->conf.dry_run ? 0 : load->leaving_count);
 }
 
 bool access_load_has_changed(const struct access_load *load)

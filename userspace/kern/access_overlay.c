@@ -19,8 +19,6 @@
 /* A journal is long when it has this, and half of what overlay.json has. */
 #define JOURNAL_BYTES_LONG ((uint64_t)1 << 20)
 
-static const char *const list_keys[] = {[ACCESS_ALLOW] = "allow", [ACCESS_DENY] = "deny"};
-
 int access_overlay_save(struct dataplane *dataplane, const char *state_dir, struct error *err)
 {
 	_cleanup_(access_saver_freep)
@@ -72,7 +70,7 @@ int access_overlay_note_added(struct dataplane *dataplane, const char *state_dir
 	int r;
 
 	buf_init(&line, ACCESS_LINE_MAX);
-	r = buf_printf(&line, "%s add ", list_keys[kind]);
+	r = buf_printf(&line, "%s add ", access_list_name(kind));
 	if (!r)
 		r = access_text_write(&line, entry, false);
 	return r ? error_set_errno(err, r, "cannot keep the change")
@@ -84,7 +82,7 @@ int access_overlay_note_removed(struct dataplane *dataplane, const char *state_d
 				struct error *err)
 {
 	char text[ADDR_TEXT_MAX], line[ADDR_TEXT_MAX + 32];
-	int len = snprintf(line, sizeof(line), "%s delete %s\n", list_keys[kind],
+	int len = snprintf(line, sizeof(line), "%s delete %s\n", access_list_name(kind),
 			   ip_prefix_format(prefix, text, sizeof(text)));
 
 	return note(dataplane, state_dir, str_make(line, (size_t)len), err);
@@ -186,8 +184,8 @@ static int take_document(struct overlay *overlay, json_t *root, struct error *er
 		return error_set(err, -EPROTO, "version %lld, this is %d", (long long)version,
 				 OVERLAY_VERSION);
 	for (enum access_list_kind kind = ACCESS_ALLOW; kind <= ACCESS_DENY && ret == 0; kind++)
-		ret = take_list(overlay->sets[kind], list_keys[kind],
-				json_object_get(root, list_keys[kind]), err);
+		ret = take_list(overlay->sets[kind], access_list_name(kind),
+				json_object_get(root, access_list_name(kind)), err);
 	return ret;
 }
 
@@ -401,10 +399,12 @@ static int put_list(struct dataplane *dataplane, enum access_list_kind kind,
 		    const struct access_entries *set, const char *state_dir, struct error *err)
 {
 	uint64_t now_ms = clock_wall_ms();
+	int ret = access_entries_reserve(set, dataplane, kind, err);
 
+	if (ret)
+		return ret;
 	for (size_t i = 0; i < access_entries_places(set); i++) {
 		struct access_entry entry;
-		int ret;
 
 		if (!access_entries_get(set, i, &entry) ||
 		    (entry.expires_wall_ms && entry.expires_wall_ms <= now_ms))

@@ -13,6 +13,10 @@
 
 #include "kern/access_list.h"
 
+/* Both files over the lists, at start. Files that are not there are no error. */
+int access_overlay_load(struct dataplane *dataplane, const char *state_dir, struct error *err);
+/* overlay.json anew and at once, see access_saver for slices. */
+int access_overlay_save(struct dataplane *dataplane, const char *state_dir, struct error *err);
 /* One entry that was added. Durable when it returns 0. */
 int access_overlay_note_added(struct dataplane *dataplane, const char *state_dir,
 			      enum access_list_kind kind, const struct access_entry *entry,

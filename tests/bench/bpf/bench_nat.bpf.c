@@ -103,8 +103,7 @@ static __always_inline int rewrite(struct xdp_md *ctx, const struct bench_flow4 
 	tcp->check = update(tcp->check, addresses + ports);
 	tcp->source = to->src_port_be;
 	tcp->dest = to->dst_port_be;
-	__builtin_memcpy(eth->h_dest, (const void *)bench_next_hop.dst, 6);
-	__builtin_memcpy(eth->h_source, (const void *)bench_next_hop.src, 6);
+	write_hop(eth);
 	return XDP_TX;
 }
 

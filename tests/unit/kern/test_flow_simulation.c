@@ -24,6 +24,7 @@
 #include "base/util.h"
 #include "kern/service.h"
 #include "tests/unit/kern/flow_workload.h"
+#include "tests/unit/kern/service_memory.h"
 
 #define BACKENDS      101
 #define KEYS	      64
@@ -233,29 +234,14 @@ static void set_up(struct simulation *it, uint32_t line_count)
 	struct service_maps *maps = &it->set.maps;
 
 	*maps = (struct service_maps){
-		.keys = calloc(KEYS, sizeof(*maps->keys)),
-		.ranges = calloc(RANGES, sizeof(*maps->ranges)),
-		.state = calloc(1, sizeof(*maps->state)),
-		.services = calloc(SERVICES, sizeof(*maps->services)),
-		.backends = calloc(BACKENDS * 3, sizeof(*maps->backends)),
-		.slots = calloc(SERVICE_SLOTS_DEFAULT, sizeof(*maps->slots)),
-		.flows = calloc(line_count, sizeof(*maps->flows)),
-		.phases = calloc(SERVICES, sizeof(*maps->phases)),
-		.service_info = calloc(SERVICES, sizeof(*maps->service_info)),
-		.backend_info = calloc(BACKENDS * 3, sizeof(*maps->backend_info)),
 		.key_count = KEYS,
 		.range_count = RANGES,
 		.service_count = SERVICES,
 		.backend_count = BACKENDS * 3,
 		.slot_count = SERVICE_SLOTS_DEFAULT,
 		.line_count = line_count,
-		.service_counts_fd = -1,
-		.backend_counts_fd = -1,
-		.flow_counts_fd = -1,
 	};
-	assert_true(maps->keys && maps->ranges && maps->state && maps->services && maps->backends &&
-		    maps->slots && maps->flows && maps->phases && maps->service_info &&
-		    maps->backend_info);
+	service_memory_init(maps);
 	pool = maps->backends;
 	assert_int_equal(ip_addr_parse(STR("192.0.2.53"), &it->address), 0);
 	it->ports = (struct service_ports){443, 443};
@@ -279,18 +265,7 @@ static void set_up(struct simulation *it, uint32_t line_count)
 
 static void tear_down(struct simulation *it)
 {
-	struct service_maps *maps = &it->set.maps;
-
-	free(maps->keys);
-	free(maps->ranges);
-	free(maps->state);
-	free(maps->services);
-	free(maps->backends);
-	free(maps->slots);
-	free(maps->flows);
-	free(maps->phases);
-	free(maps->service_info);
-	free(maps->backend_info);
+	service_memory_done(&it->set.maps);
 }
 
 static uint64_t boot_ns(double now_s)

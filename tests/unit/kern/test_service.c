@@ -6,6 +6,7 @@
 #include "abi/flow_rules.h"
 #include "kern/service_internal.h"
 #include "test_support.h"
+#include "tests/unit/kern/service_memory.h"
 
 #define SECOND	   1000000000ULL
 #define START	   (1000 * SECOND)
@@ -53,27 +54,14 @@ static void fixture_init(struct fixture *fixture, unsigned int backends, uint8_t
 
 	memset(fixture, 0, sizeof(*fixture));
 	*maps = (struct service_maps){
-		.keys = calloc(KEYS, sizeof(*maps->keys)),
-		.ranges = calloc(RANGES, sizeof(*maps->ranges)),
-		.state = calloc(1, sizeof(*maps->state)),
-		.services = calloc(SERVICES, sizeof(*maps->services)),
-		.backends = calloc(BACKENDS, sizeof(*maps->backends)),
-		.slots = calloc(SLOTS, sizeof(*maps->slots)),
-		.flows = calloc(LINES, sizeof(*maps->flows)),
-		.phases = calloc(SERVICES, sizeof(*maps->phases)),
-		.service_info = calloc(SERVICES, sizeof(*maps->service_info)),
-		.backend_info = calloc(BACKENDS, sizeof(*maps->backend_info)),
 		.key_count = KEYS,
 		.range_count = RANGES,
 		.service_count = SERVICES,
 		.backend_count = BACKENDS,
 		.slot_count = SLOTS,
 		.line_count = LINES,
-		.service_counts_fd = -1,
-		.backend_counts_fd = -1,
-		.flow_counts_fd = -1,
 	};
-	assert_non_null(maps->slots);
+	service_memory_init(maps);
 	fixture->set.on_event = note_event;
 	fixture->set.arg = fixture;
 	fixture->addresses[0] = address("192.0.2.1");
@@ -125,19 +113,8 @@ static void fixture_use_nat(struct fixture *fixture)
 
 static void fixture_done(struct fixture *fixture)
 {
-	struct service_maps *maps = &fixture->set.maps;
-
 	free(fixture->nat_lines);
-	free(maps->keys);
-	free(maps->ranges);
-	free(maps->state);
-	free(maps->services);
-	free(maps->backends);
-	free(maps->slots);
-	free(maps->flows);
-	free(maps->phases);
-	free(maps->service_info);
-	free(maps->backend_info);
+	service_memory_done(&fixture->set.maps);
 }
 
 static int apply_all(struct fixture *fixture, const struct service_conf *confs, unsigned int count,

@@ -8,6 +8,7 @@
 #include "kern/service_change.h"
 #include "kern/service_words.h"
 #include "test_support.h"
+#include "tests/unit/kern/service_memory.h"
 
 #define NOW_NS (1000 * 1000000000ULL)
 
@@ -173,41 +174,20 @@ static void test_added_service_is_laid_with_its_backends_and_read_again(void **s
 
 static void maps_init(struct service_set *set)
 {
-	struct service_maps *maps = &set->maps;
-
 	memset(set, 0, sizeof(*set));
-	*maps = (struct service_maps){
-		.keys = calloc(KEYS, sizeof(*maps->keys)),
-		.ranges = calloc(RANGES, sizeof(*maps->ranges)),
-		.state = calloc(1, sizeof(*maps->state)),
-		.services = calloc(SERVICES, sizeof(*maps->services)),
-		.backends = calloc(BACKENDS, sizeof(*maps->backends)),
-		.slots = calloc(SLOTS, sizeof(*maps->slots)),
-		.phases = calloc(SERVICES, sizeof(*maps->phases)),
-		.service_info = calloc(SERVICES, sizeof(*maps->service_info)),
-		.backend_info = calloc(BACKENDS, sizeof(*maps->backend_info)),
+	set->maps = (struct service_maps){
 		.key_count = KEYS,
 		.range_count = RANGES,
 		.service_count = SERVICES,
 		.backend_count = BACKENDS,
 		.slot_count = SLOTS,
-		.service_counts_fd = -1,
-		.backend_counts_fd = -1,
-		.flow_counts_fd = -1,
 	};
+	service_memory_init(&set->maps);
 }
 
 static void maps_done(struct service_set *set)
 {
-	free(set->maps.keys);
-	free(set->maps.ranges);
-	free(set->maps.state);
-	free(set->maps.services);
-	free(set->maps.backends);
-	free(set->maps.slots);
-	free(set->maps.phases);
-	free(set->maps.service_info);
-	free(set->maps.backend_info);
+	service_memory_done(&set->maps);
 }
 
 /* What the CLI does: looks, changes, tries, makes. */
