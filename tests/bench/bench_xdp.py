@@ -7,7 +7,8 @@ Each packet of a run is another one: a wrapper writes its header before the prog
 what the program put in front (tests/bench/bpf/bench_wrap.bpf.c). All figures include the wrapper;
 "over floor" is what is left without it: the figure less that of an empty program in the wrapper.
 Peers: "lru", a balancer with BPF's LRU hash for flows and its hash for services; "lru2", a NAT with
-one such hash per direction; "lpm", access lists in BPF's longest-prefix trie. Bars are printed as met or missed, and fail nothing.
+one such hash per direction; "lpm", access lists in BPF's longest-prefix trie. Bars are printed as met
+or missed, and fail nothing.
 
 Case "live": frames that really come from a device, dropped or forwarded by our program and by
 nftables, all on one CPU; see benchlib/live.py.
@@ -107,13 +108,7 @@ def bars_of_service(name, times):
     return [bar("to lru", times.ratio(name, "lru"), limit)] if limit else []
 
 
-def bars_of_nat(name, times):
-    limit = {"64k": 0.75, "1M": 0.5, "new": 0.5}.get(name.split()[-1])
-    return [bar("to lru2", times.ratio(name, "lru2"), limit)] if limit else []
-
-
-BARS = {"pass": bars_of_pass, "deny": bars_of_deny, "service": bars_of_service,
-        "nat": bars_of_nat}
+BARS = {"pass": bars_of_pass, "deny": bars_of_deny, "service": bars_of_service}
 
 
 def row_of(name, times):
