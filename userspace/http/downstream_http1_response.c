@@ -1,4 +1,5 @@
 #include "http/downstream_http1.h"
+#include "http/worker_internal.h"
 
 #include <errno.h>
 
@@ -7,18 +8,19 @@
 /* A body of so many bytes is copied behind its head, to be sent in one piece. */
 #define JOIN_BYTES 1024
 
-static struct downstream *exchange_conn(const struct exchange *exchange)
+static struct downstream_http1 *exchange_conn(const struct exchange *exchange)
 {
-	return exchange->connection;
+	return downstream_http1(exchange->connection);
 }
 
-static void conn_broken(struct downstream *conn)
+static void conn_broken(struct downstream_http1 *conn)
 {
-	conn->queue.failed = true;
-	downstream_client_gone(conn);
+	conn->base.queue.failed = true;
+	downstream_http1_client_gone(conn);
 }
 
-static void push_head(struct downstream *conn, const struct exchange_response *response, bool final)
+static void push_head(struct downstream_http1 *conn, const struct exchange_response *response,
+		      bool final)
 {
 	struct exchange *exchange = conn->exchange;
 	unsigned int added_count = final ? exchange->added_count : 0;
@@ -54,31 +56,31 @@ static void push_head(struct downstream *conn, const struct exchange_response *r
 	}
 	http1_write_end(&writer);
 	if (writer.overflowed || writer.invalid ||
-	    send_queue_push_room(&conn->queue, str_make(room, (size_t)(writer.pos - room)),
+	    send_queue_push_room(&conn->base.queue, str_make(room, (size_t)(writer.pos - room)),
 				 (size_t)(room + room_bytes - writer.pos)) < 0)
 		conn_broken(conn);
 }
 
 static void send_informational(struct exchange *exchange, const struct exchange_response *response)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
 	/* HTTP/1.0 knows no interim answers (RFC 9110 15.2). */
-	if (conn->http10 || conn->state != DOWNSTREAM_EXCHANGE)
+	if (conn->http10 || conn->state != HTTP1_CONN_EXCHANGE)
 		return;
 	push_head(conn, response, false);
 }
 
 static void send_head(struct exchange *exchange, const struct exchange_response *response)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
-	if (conn->state != DOWNSTREAM_EXCHANGE)
+	if (conn->state != HTTP1_CONN_EXCHANGE)
 		return;
-	exchange->first_byte_ns = loop_now_ns(conn->worker->loop);
+	exchange->first_byte_ns = loop_now_ns(conn->base.worker->loop);
 	timer_stop(&exchange->age_timer); /* it bounds the wait for this moment */
 	/* A request that is not wholly read ends the connection (HARDENING 9). */
-	if (response->close || !exchange->request_done || conn->worker->draining)
+	if (response->close || !exchange->request_done || conn->base.worker->draining)
 		conn->keep_alive = false;
 	if (response->framing == HTTP_FRAMING_CHUNKED) {
 		conn->chunked = !conn->http10;
@@ -91,51 +93,51 @@ static void send_head(struct exchange *exchange, const struct exchange_response 
 
 static void send_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 	char chunk[HTTP1_CHUNK_HEAD_MAX];
 
-	if (conn->state != DOWNSTREAM_EXCHANGE || !data.len)
+	if (conn->state != HTTP1_CONN_EXCHANGE || !data.len)
 		return;
 	if (conn->chunked)
-		(void)send_queue_push_inline(&conn->queue,
+		(void)send_queue_push_inline(&conn->base.queue,
 					     str_make(chunk, http1_chunk_head(chunk, data.len)));
-	(void)send_queue_push(&conn->queue, data, buf);
+	(void)send_queue_push(&conn->base.queue, data, buf);
 	if (conn->chunked)
-		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
-	if (conn->queue.failed)
+		(void)send_queue_push(&conn->base.queue, STR("\r\n"), NULL);
+	if (conn->base.queue.failed)
 		conn_broken(conn);
-	worker_memory_look(conn->worker);
+	worker_memory_look(conn->base.worker);
 }
 
 static void send_pipe(struct exchange *exchange, struct splice_pipe *pipe, size_t len)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
-	if (conn->state != DOWNSTREAM_EXCHANGE)
+	if (conn->state != HTTP1_CONN_EXCHANGE)
 		return;
-	if (send_queue_push_pipe(&conn->queue, pipe, len) < 0)
+	if (send_queue_push_pipe(&conn->base.queue, pipe, len) < 0)
 		conn_broken(conn);
 }
 
 static void send_file(struct exchange *exchange, struct send_file *file, uint64_t offset,
 		      uint64_t len)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 	char chunk[HTTP1_CHUNK_HEAD_MAX];
 
-	if (conn->state != DOWNSTREAM_EXCHANGE || !len)
+	if (conn->state != HTTP1_CONN_EXCHANGE || !len)
 		return;
 	if (conn->chunked)
-		(void)send_queue_push_inline(&conn->queue,
+		(void)send_queue_push_inline(&conn->base.queue,
 					     str_make(chunk, http1_chunk_head(chunk, len)));
-	(void)send_queue_push_file(&conn->queue, file, offset, len);
+	(void)send_queue_push_file(&conn->base.queue, file, offset, len);
 	if (conn->chunked)
-		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
-	if (conn->queue.failed)
+		(void)send_queue_push(&conn->base.queue, STR("\r\n"), NULL);
+	if (conn->base.queue.failed)
 		conn_broken(conn);
 }
 
-static void push_trailers(struct downstream *conn, const struct http_field *trailers,
+static void push_trailers(struct downstream_http1 *conn, const struct http_field *trailers,
 			  unsigned int count)
 {
 	struct http1_writer writer;
@@ -151,72 +153,73 @@ static void push_trailers(struct downstream *conn, const struct http_field *trai
 	for (unsigned int i = 0; i < count; i++)
 		http1_write_field(&writer, trailers[i].name, trailers[i].value);
 	if (!writer.invalid && !writer.overflowed)
-		(void)send_queue_push(&conn->queue, str_make(room, (size_t)(writer.pos - room)),
-				      NULL);
+		(void)send_queue_push(&conn->base.queue,
+				      str_make(room, (size_t)(writer.pos - room)), NULL);
 }
 
 static void send_end(struct exchange *exchange, const struct http_field *trailers,
 		     unsigned int trailer_count)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
-	if (conn->state != DOWNSTREAM_EXCHANGE)
+	if (conn->state != HTTP1_CONN_EXCHANGE)
 		return;
 	if (conn->chunked) {
-		(void)send_queue_push(&conn->queue, STR("0\r\n"), NULL);
+		(void)send_queue_push(&conn->base.queue, STR("0\r\n"), NULL);
 		if (trailer_count)
 			push_trailers(conn, trailers, trailer_count);
-		(void)send_queue_push(&conn->queue, STR("\r\n"), NULL);
+		(void)send_queue_push(&conn->base.queue, STR("\r\n"), NULL);
 	}
 	conn->response_ended = true;
-	if (conn->queue.failed)
+	if (conn->base.queue.failed)
 		conn_broken(conn);
 }
 
 static void flush(struct exchange *exchange)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 	uint64_t now_ms;
 
-	if (conn->state != DOWNSTREAM_EXCHANGE || send_queue_is_empty(&conn->queue))
+	if (conn->state != HTTP1_CONN_EXCHANGE || send_queue_is_empty(&conn->base.queue))
 		return;
 	/* What comes next is another request, and none is here yet. */
-	conn->queue.quiet = conn->response_ended && conn->keep_alive && !conn->pending_count;
-	if (send_queue_flush(&conn->queue, &conn->stream) < 0) {
+	conn->base.queue.quiet =
+		conn->response_ended && conn->keep_alive && !conn->base.pending_count;
+	if (send_queue_flush(&conn->base.queue, &conn->base.stream) < 0) {
 		conn_broken(conn);
 		return;
 	}
-	now_ms = loop_now_ms(conn->worker->loop);
-	if (!conn->response_pace.since_ms)
-		conn->moved_ms = now_ms;
-	pace_wait(&conn->response_pace, now_ms);
-	downstream_watch_peer(conn);
+	now_ms = loop_now_ms(conn->base.worker->loop);
+	if (!conn->base.response_pace.since_ms)
+		conn->base.moved_ms = now_ms;
+	pace_wait(&conn->base.response_pace, now_ms);
+	downstream_http1_watch_peer(conn);
 }
 
 static void send_abort(struct exchange *exchange)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
 	/* Where the end of the connection is the end of the answer, only a reset shows the cut. */
-	downstream_close(conn, conn->until_close);
+	downstream_http1_close(conn, conn->until_close);
 }
 
 static void resume_request(struct exchange *exchange)
 {
-	struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
-	if (conn->blocked && conn->state == DOWNSTREAM_EXCHANGE) {
+	if (conn->blocked && conn->state == HTTP1_CONN_EXCHANGE) {
 		conn->blocked = false;
-		downstream_process(conn);
+		downstream_http1_process(conn);
 	}
 }
 
 static size_t queued(const struct exchange *exchange)
 {
-	const struct downstream *conn = exchange_conn(exchange);
+	struct downstream_http1 *conn = exchange_conn(exchange);
 
 	/* The shorter memory is, the sooner a queue counts as long. */
-	return conn->queue.weight_bytes << MIN(conn->worker->memory.level, MEMORY_SHRINK);
+	return conn->base.queue.weight_bytes << MIN(conn->base.worker->memory.level, MEMORY_SHRINK);
 }
 
 const struct exchange_downstream downstream_http1_ops = {
@@ -232,31 +235,33 @@ const struct exchange_downstream downstream_http1_ops = {
 	.queued = queued,
 };
 
-void downstream_on_sent(struct stream *stream, int64_t result)
+void downstream_http1_on_sent(struct stream *stream, int64_t result)
 {
-	struct downstream *conn = CONTAINER_OF(stream, struct downstream, stream);
+	struct downstream_http1 *conn =
+		downstream_http1(CONTAINER_OF(stream, struct downstream, stream));
 
-	send_queue_sent(&conn->queue, result);
+	send_queue_sent(&conn->base.queue, result);
 	if (result < 0) {
 		/* Only the end of the connection can say it: the length was announced. */
 		if (result == -ENODATA && conn->exchange)
 			conn->exchange->failure = "the file became shorter while it was sent";
-		downstream_client_gone(conn);
+		downstream_http1_client_gone(conn);
 		return;
 	}
-	if (conn->state != DOWNSTREAM_EXCHANGE)
+	if (conn->state != HTTP1_CONN_EXCHANGE)
 		return;
-	conn->moved_ms = loop_now_ms(conn->worker->loop);
-	if (!send_queue_is_empty(&conn->queue)) {
+	conn->base.moved_ms = loop_now_ms(conn->base.worker->loop);
+	if (!send_queue_is_empty(&conn->base.queue)) {
 		flush(conn->exchange);
 	} else {
-		pace_pause(&conn->response_pace, conn->moved_ms);
+		pace_pause(&conn->base.response_pace, conn->base.moved_ms);
 		if (conn->response_ended) {
-			downstream_exchange_done(conn);
+			downstream_http1_exchange_done(conn);
 			return;
 		}
-		downstream_watch_peer(conn); /* the upstream's timers run */
+		downstream_http1_watch_peer(conn); /* the upstream's timers run */
 	}
-	if (conn->state == DOWNSTREAM_EXCHANGE && conn->queue.weight_bytes < UPSTREAM_LOW_WATER)
+	if (conn->state == HTTP1_CONN_EXCHANGE &&
+	    conn->base.queue.weight_bytes < UPSTREAM_LOW_WATER)
 		exchange_drained(conn->exchange);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "http/downstream.h"
 #include "http/files.h"
 #include "http/forwarding.h"
 #include "http/local_answer.h"
@@ -23,10 +24,10 @@ static void on_age_timer(struct timer *timer)
 	exchange_fail_close(exchange, exchange->request_done ? 504 : 408, "request took too long");
 }
 
-struct exchange *exchange_new(struct http_worker *worker, const struct listener_conf *listener,
-			      const struct exchange_downstream *downstream, void *connection,
-			      const struct ip_addr *peer)
+struct exchange *exchange_new(struct downstream *connection,
+			      const struct exchange_downstream *downstream, void *stream)
 {
+	struct http_worker *worker = connection->worker;
 	struct exchange *exchange = worker->free_exchanges;
 
 	if (exchange) {
@@ -44,10 +45,11 @@ struct exchange *exchange_new(struct http_worker *worker, const struct listener_
 	exchange->worker = worker;
 	exchange->config = worker->config;
 	worker_snapshot_ref(exchange->config);
-	exchange->listener = listener;
+	exchange->listener = connection->listener;
 	exchange->downstream = downstream;
 	exchange->connection = connection;
-	exchange->peer = exchange->client = *peer;
+	exchange->stream = stream;
+	exchange->peer = exchange->client = connection->peer;
 	exchange->host = exchange->query = STR("");
 	exchange->public_scheme = STR("http");
 	exchange->begin_ns = loop_now_ns(worker->loop);

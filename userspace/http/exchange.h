@@ -22,6 +22,7 @@
 #include "io/recv_buf.h"
 #include "proto/http_head.h"
 
+struct downstream;
 struct exchange;
 struct http_worker;
 struct send_file;
@@ -97,7 +98,8 @@ struct exchange {
 	struct worker_snapshot *config;
 	const struct listener_conf *listener;
 	const struct exchange_downstream *downstream;
-	void *connection;		      /* the downstream's */
+	struct downstream *connection;
+	void *stream;			      /* the downstream's own */
 	const struct exchange_action *action; /* NULL: none is running */
 	const struct route *route;
 	struct ip_addr peer;	   /* of the TCP connection */
@@ -162,9 +164,8 @@ struct exchange {
 };
 
 /* From the worker's cache, with a reference on the current snapshot. NULL: out of memory. */
-struct exchange *exchange_new(struct http_worker *worker, const struct listener_conf *listener,
-			      const struct exchange_downstream *downstream, void *connection,
-			      const struct ip_addr *peer);
+struct exchange *exchange_new(struct downstream *connection,
+			      const struct exchange_downstream *downstream, void *stream);
 /* Aborts a running action, counts, and gives the struct back. */
 void exchange_free(struct exchange *exchange);
 

@@ -5,6 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "http/downstream.h"
 #include "http/worker_internal.h"
 
 const char *http_counter_name(enum http_counter counter)
@@ -103,8 +104,11 @@ static void on_drain_timer(struct timer *timer)
 {
 	struct http_worker *worker = CONTAINER_OF(timer, struct http_worker, drain_timer);
 
-	list_for_each_safe (link, &worker->connections)
-		downstream_http1_abort(link);
+	list_for_each_safe (link, &worker->connections) {
+		struct downstream *conn = list_entry(link, struct downstream, link);
+
+		conn->ops->abort(conn);
+	}
 }
 
 int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snapshot,
@@ -179,7 +183,7 @@ void http_worker_accept(struct http_worker *worker, int fd)
 	if (worker->pools_draining)
 		(void)close(fd); /* it came too late to be served */
 	else
-		downstream_http1_accept(worker, fd);
+		downstream_accept(worker, fd);
 }
 
 void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
@@ -189,8 +193,11 @@ void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
 	worker->on_drained = on_drained;
 	worker->on_drained_arg = arg;
 	timer_start(worker->loop, &worker->drain_timer, deadline_ms);
-	list_for_each_safe (link, &worker->connections)
-		downstream_http1_drain(link);
+	list_for_each_safe (link, &worker->connections) {
+		struct downstream *conn = list_entry(link, struct downstream, link);
+
+		conn->ops->drain(conn);
+	}
 	drain_pools(worker);
 }
 
@@ -205,7 +212,7 @@ void worker_free_caches(struct http_worker *worker)
 		free(exchange);
 	}
 	worker->free_exchange_count = 0;
-	downstream_http1_cache_free(worker);
+	downstream_cache_free(worker);
 	upstream_pools_trim(worker->pools);
 	send_segment_cache_trim(&worker->segments);
 	loop_trim(worker->loop);

@@ -11,6 +11,8 @@
 #include "http/http_worker.h"
 #include "http/worker_memory.h"
 
+struct downstream;
+
 struct http_worker {
 	struct loop *loop;
 	unsigned int index;
@@ -23,7 +25,7 @@ struct http_worker {
 	struct list connections; /* downstream */
 	struct exchange *free_exchanges;
 	unsigned int free_exchange_count;
-	void *free_downstreams; /* cache of http/downstream_http1.c */
+	struct downstream *free_downstreams; /* http/downstream.c */
 	unsigned int free_downstream_count;
 
 	bool draining;
@@ -68,19 +70,5 @@ void worker_connection_gone(struct http_worker *worker);
 
 /* Exchanges, connections and segments that are kept for the next one. */
 void worker_free_caches(struct http_worker *worker);
-
-/* ---- http/downstream_http1.c ---- */
-
-/* Takes the socket over, or closes it. */
-void downstream_http1_accept(struct http_worker *worker, int fd);
-/* `link` is one of worker->connections. Closes it now when idle, else after its answer. */
-void downstream_http1_drain(struct list *link);
-void downstream_http1_abort(struct list *link);
-/*
- * Memory is short: lets go of what can go at this level. Ends at once when nobody is in the way,
- * and is called again while the level lasts.
- */
-void downstream_http1_relieve(struct http_worker *worker, enum memory_level level);
-void downstream_http1_cache_free(struct http_worker *worker);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/event.h"
 #include "base/log.h"
+#include "http/downstream.h"
 #include "http/worker_internal.h"
 
 #define TICK_MS 100
@@ -105,7 +106,7 @@ static void on_tick(struct timer *timer)
 	if (worker->memory.level == MEMORY_EASY)
 		return;
 	timer_start(worker->loop, timer, TICK_MS);
-	downstream_http1_relieve(worker, worker->memory.level);
+	downstream_relieve_all(worker, worker->memory.level);
 }
 
 void worker_memory_init(struct http_worker *worker, struct http_node *node)

@@ -6,7 +6,7 @@
 
 static struct exchange_fixture *fixture_of(const struct exchange *exchange)
 {
-	return exchange->connection;
+	return exchange->stream;
 }
 
 static void send_informational(struct exchange *exchange, const struct exchange_response *response)
@@ -121,14 +121,16 @@ int exchange_fixture_teardown(void **state)
 struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const char *target,
 					const struct http_field *fields, unsigned int count)
 {
-	const struct ip_addr peer = {AF_INET, {192, 0, 2, 1}};
 	struct exchange *exchange;
 
 	exchange_fixture_end(fixture);
 	fixture->status = 0;
 	fixture->added[0] = '\0';
 	fixture->heads = fixture->ends = fixture->aborts = fixture->resumes = 0;
-	exchange = exchange_new(fixture->worker, &fixture->listener, &downstream, fixture, &peer);
+	fixture->connection.worker = fixture->worker;
+	fixture->connection.listener = &fixture->listener;
+	fixture->connection.peer = (struct ip_addr){AF_INET, {192, 0, 2, 1}};
+	exchange = exchange_new(&fixture->connection, &downstream, fixture);
 	assert_non_null(exchange);
 	fixture->exchange = exchange;
 	exchange->request.method = STR("GET");

@@ -5,6 +5,7 @@
 #ifndef SLUICE_TESTS_UNIT_EXCHANGE_FIXTURE_H
 #define SLUICE_TESTS_UNIT_EXCHANGE_FIXTURE_H
 
+#include "http/downstream.h"
 #include "http/worker_internal.h"
 #include "test_support.h"
 
@@ -13,7 +14,8 @@ struct exchange_fixture {
 	struct snapshot *snapshot;
 	struct http_worker *worker;
 	struct listener_conf listener;
-	struct route *route; /* the only one: every host, every path */
+	struct downstream connection; /* without a socket */
+	struct route *route;	      /* the only one: every host, every path */
 
 	/* What the downstream heard since exchange_fixture_begin(). */
 	struct exchange *exchange;

@@ -1,0 +1,135 @@
+#include "http/downstream.h"
+
+#include <errno.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "http/downstream_http1.h"
+#include "http/forwarding.h"
+#include "http/worker_internal.h"
+
+#define REFUSED_LOG_MS 10000
+
+/* What a connection can speak. */
+enum downstream_protocol {
+	DOWNSTREAM_HTTP1,
+};
+
+static int read_addresses(struct downstream *conn, int fd)
+{
+	struct sock_addr addr = {.len = sizeof(addr) - sizeof(addr.len)};
+
+	if (getsockname(fd, &addr.any, &addr.len) < 0)
+		return -errno;
+	conn->local = sock_addr_ip(&addr);
+	conn->local_port = sock_addr_port(&addr);
+	addr.len = sizeof(addr) - sizeof(addr.len);
+	if (getpeername(fd, &addr.any, &addr.len) < 0)
+		return -errno;
+	conn->peer = sock_addr_ip(&addr);
+	return 0;
+}
+
+static void log_refused(struct downstream *conn)
+{
+	struct http_worker *worker = conn->worker;
+	uint64_t now_ms = loop_now_ms(worker->loop);
+	char addr[ADDR_TEXT_MAX];
+
+	if (worker->refused_logged_ms && now_ms - worker->refused_logged_ms < REFUSED_LOG_MS)
+		return;
+	worker->refused_logged_ms = now_ms;
+	log_warn("http",
+		 "listener '%.*s': connections of %s beyond limits.connections_per_source (%u) are "
+		 "reset",
+		 STR_FMT(conn->listener->name), ip_addr_format(&conn->peer, addr, sizeof(addr)),
+		 conn->listener->connections_per_source);
+}
+
+/*
+ * -EUSERS: more connections of this client than the listener allows. Proxies that are trusted
+ * bring the connections of many, and are not counted.
+ */
+static int admit(struct downstream *conn)
+{
+	struct http_node *node = conn->worker->memory.node;
+	int ret;
+
+	if (!node || !conn->peer.family ||
+	    trusted_proxies_have(&conn->worker->config->snapshot->node.trusted_proxies,
+				 &conn->peer))
+		return 0;
+	ret = source_table_take(node->sources, conn->listener->name, &conn->peer,
+				conn->listener->connections_per_source, &conn->source);
+	if (ret < 0) {
+		worker_count(conn->worker, HTTP_COUNTER_SOURCE_REFUSED);
+		log_refused(conn);
+	} else if (conn->source.shared) {
+		worker_count(conn->worker, HTTP_COUNTER_SOURCE_SHARED);
+	}
+	return ret;
+}
+
+static void on_timer(struct timer *timer)
+{
+	struct downstream *conn = CONTAINER_OF(timer, struct downstream, timer);
+	uint64_t now_ms = loop_now_ms(conn->worker->loop);
+
+	if (!conn->due_ms)
+		return;
+	if (now_ms < conn->due_ms)
+		downstream_set_due(conn, conn->due_ms);
+	else
+		conn->ops->on_due(conn, now_ms);
+}
+
+/* The last step. What came already is in `pending`. */
+static void start_protocol(struct downstream *conn, enum downstream_protocol protocol)
+{
+	switch (protocol) {
+	case DOWNSTREAM_HTTP1:
+		downstream_http1_start(conn);
+		break;
+	}
+}
+
+void downstream_accept(struct http_worker *worker, int fd)
+{
+	_cleanup_close_ int owned_fd = fd;
+	struct downstream *conn = downstream_get(worker);
+
+	worker_count(worker, HTTP_COUNTER_ACCEPTED);
+	if (!conn)
+		return;
+	if (read_addresses(conn, fd) < 0) {
+		downstream_put(conn); /* gone before it was looked at */
+		return;
+	}
+	if (!downstream_resolve(conn)) {
+		worker_count(worker, HTTP_COUNTER_NO_LISTENER);
+		downstream_put(conn);
+		return;
+	}
+	if (admit(conn) < 0) {
+		socket_reset_on_close(fd);
+		downstream_put(conn);
+		return;
+	}
+	stream_init(&conn->stream, NULL);
+	timer_init(&conn->timer, on_timer);
+	send_queue_init(&conn->queue, &worker->segments);
+	if (stream_adopt_accepted(worker->loop, &conn->stream, fd) < 0) {
+		downstream_put(conn);
+		return;
+	}
+	(void)TAKE_FD(owned_fd);
+	list_push_back(&worker->connections, &conn->link);
+	worker_add(&worker->connections_open, 1);
+	conn->moved_ms = loop_now_ms(worker->loop);
+	downstream_take_pace(conn);
+	pace_init(&conn->response_pace,
+		  pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms));
+	downstream_set_due(conn, conn->moved_ms + conn->listener->header_timeout_ms);
+	start_protocol(conn, DOWNSTREAM_HTTP1);
+	worker_memory_look(worker);
+}
