@@ -111,6 +111,28 @@ static void check_metrics_address(const struct loading *loading)
 			   STR_FMT(snapshot->node.metrics), STR_FMT(listener->name));
 }
 
+/* Whom should it believe? Without an answer nobody could connect, or anybody be anybody. */
+static void check_proxy_protocol(const struct loading *loading)
+{
+	const struct snapshot *snapshot = loading->snapshot;
+	const struct conf_node *node = conf_get(loading->root, "node");
+	const struct conf_node *trusted = node ? conf_get(node, "trusted_proxies") : NULL;
+
+	/* A list with errors has said them already. */
+	if (trusted && trusted->count)
+		return;
+	for (unsigned int i = 0; i < snapshot->listener_count; i++) {
+		const struct listener_conf *listener = &snapshot->listeners[i];
+
+		if (listener->proxy_protocol != LISTENER_PROXY_OFF)
+			conf_error_at(loading->context.errors, listener->line, listener->column,
+				      "listener '%.*s': 'proxy_protocol' needs "
+				      "'node.trusted_proxies', which says whose headers are "
+				      "believed",
+				      STR_FMT(listener->name));
+	}
+}
+
 /* Every section is read whatever became of the others; the errors say how it went. */
 static void read_sections(struct loading *loading)
 {
@@ -129,6 +151,7 @@ static void read_sections(struct loading *loading)
 			   &snapshot->listeners, &snapshot->listener_count) == -ENOMEM)
 		return;
 	check_metrics_address(loading);
+	check_proxy_protocol(loading);
 	context = section_context(loading, "services");
 	if (services_read(&context, conf_get(root, "services"), scratch, &loading->services,
 			  &snapshot->services, &snapshot->service_count) == -ENOMEM)

@@ -76,6 +76,7 @@ static void write_workers(struct json_writer *json, const struct daemon *daemon)
 		json_u64(json, "connections", stats.connections_open);
 		json_u64(json, "accepted", stats.counters[HTTP_COUNTER_ACCEPTED]);
 		json_u64(json, "requests", stats.counters[HTTP_COUNTER_REQUESTS]);
+		json_u64(json, "tunnels", stats.tunnels_open);
 		json_u64(json, "upstream_connections", stats.upstream_connections_open);
 		json_u64(json, "memory_bytes", stats.memory_bytes);
 		json_cstring(json, "memory_level", memory_level_name(stats.memory_level));

@@ -128,6 +128,8 @@ static void write_worker_gauges(struct metrics_page *page)
 		 offsetof(struct http_worker_stats, connections_open)},
 		{"sluice_http_exchanges", "requests that are being answered",
 		 offsetof(struct http_worker_stats, exchanges_open)},
+		{"sluice_http_tunnels", "open tunnels, such as WebSockets",
+		 offsetof(struct http_worker_stats, tunnels_open)},
 		{"sluice_http_upstream_connections", "open connections to endpoints",
 		 offsetof(struct http_worker_stats, upstream_connections_open)},
 	};

@@ -77,9 +77,14 @@ static void describe_upstream(struct access_log_entry *entry, const struct excha
 	if (!call->start_ns)
 		return;
 	entry->has_upstream = true;
-	entry->upstream = call->upstream->name;
-	if (call->chosen)
-		entry->endpoint = call->chosen->address;
+	if (exchange->tunnel.open) {
+		entry->upstream = exchange->tunnel.upstream;
+		entry->endpoint = exchange->tunnel.endpoint;
+	} else {
+		entry->upstream = call->upstream->name;
+		if (call->chosen)
+			entry->endpoint = call->chosen->address;
+	}
 	entry->attempts = call->attempts;
 	entry->reused = call->reused;
 	entry->connect_us = since_us(call->start_ns, call->connected_ns);
@@ -119,8 +124,11 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 		.wall_ms = wall_ms(log, exchange->begin_ns, end_ns),
 		.client = exchange->client,
 		.peer = exchange->peer,
-		.listener = exchange->listener->name,
-		.route = exchange->route ? exchange->route->name : STR_NULL,
+		.listener = exchange->tunnel.open ? exchange->tunnel.listener
+						  : exchange->listener->name,
+		.route = exchange->tunnel.open ? exchange->tunnel.route
+			 : exchange->route     ? exchange->route->name
+					       : STR_NULL,
 		.status = exchange->status,
 		.reason = exchange->failure,
 		.bytes_in = exchange->bytes_in,

@@ -1,8 +1,8 @@
 /*
  * downstream: what every connection from a client has, whatever it speaks.
  *
- *   accept ► addresses ► listener ► admission ► protocol ──► downstream_http1
- *            └───────── http/downstream_accept.c ───────┘
+ *   accept ► addresses ► listener ► admission ► PROXY header ► protocol ──► downstream_http1
+ *            └────────────── http/downstream_accept.c ─────────────┘
  *
  * A connection is one struct from the worker's cache with room for any protocol's own: the protocol
  * is chosen in place, and its struct begins with `struct downstream`. From then on its ops and its
@@ -27,6 +27,7 @@
 #include "http/pace.h"
 #include "io/send_queue.h"
 #include "io/stream.h"
+#include "proto/proxy_protocol/proxy_protocol.h"
 
 #define DOWNSTREAM_PENDING_STOP 4 /* buffers that wait, at which a protocol stops receiving */
 
@@ -67,6 +68,12 @@ struct downstream {
 	uint64_t generation;
 	struct ip_addr local, peer;
 	uint16_t local_port;
+	/*
+	 * The connection that its bytes are of: this one, or the one that the PROXY header of a
+	 * trusted peer names.
+	 */
+	struct proxy_addresses origin;
+	bool origin_tls; /* which came over TLS */
 	struct source_lease source;
 
 	bool eof; /* the client will send no more */
@@ -93,6 +100,17 @@ struct downstream {
 
 /* Takes the socket over, or closes it. */
 void downstream_accept(struct http_worker *worker, int fd);
+/* Counts the connection for its origin. -EUSERS: that has more than the listener allows. */
+int downstream_admit(struct downstream *conn);
+/* The next step, when the PROXY header was read. */
+void downstream_start_protocol(struct downstream *conn);
+
+/* ---- downstream_proxy.c: the PROXY header ---- */
+
+/* Does its peer have to send one, or may it? -EPERM: it has to, and may not. */
+int downstream_expects_proxy(const struct downstream *conn);
+/* Reads it; ends with downstream_start_protocol(). */
+void downstream_proxy_start(struct downstream *conn);
 
 /* ---- downstream.c: life, waiting buffers, time ---- */
 

@@ -27,6 +27,12 @@ static int read_addresses(struct downstream *conn, int fd)
 	if (getpeername(fd, &addr.any, &addr.len) < 0)
 		return -errno;
 	conn->peer = sock_addr_ip(&addr);
+	conn->origin = (struct proxy_addresses){
+		.source = conn->peer,
+		.source_port = sock_addr_port(&addr),
+		.destination = conn->local,
+		.destination_port = conn->local_port,
+	};
 	return 0;
 }
 
@@ -42,24 +48,22 @@ static void log_refused(struct downstream *conn)
 	log_warn("http",
 		 "listener '%.*s': connections of %s beyond limits.connections_per_source (%u) are "
 		 "reset",
-		 STR_FMT(conn->listener->name), ip_addr_format(&conn->peer, addr, sizeof(addr)),
+		 STR_FMT(conn->listener->name),
+		 ip_addr_format(&conn->origin.source, addr, sizeof(addr)),
 		 conn->listener->connections_per_source);
 }
 
-/*
- * -EUSERS: more connections of this client than the listener allows. Proxies that are trusted
- * bring the connections of many, and are not counted.
- */
-static int admit(struct downstream *conn)
+/* Proxies that are trusted bring the connections of many, and are not counted. */
+int downstream_admit(struct downstream *conn)
 {
 	struct http_node *node = conn->worker->memory.node;
+	const struct ip_addr *source = &conn->origin.source;
 	int ret;
 
-	if (!node || !conn->peer.family ||
-	    trusted_proxies_have(&conn->worker->config->snapshot->node.trusted_proxies,
-				 &conn->peer))
+	if (!node || !source->family ||
+	    trusted_proxies_have(&conn->worker->config->snapshot->node.trusted_proxies, source))
 		return 0;
-	ret = source_table_take(node->sources, conn->listener->name, &conn->peer,
+	ret = source_table_take(node->sources, conn->listener->name, source,
 				conn->listener->connections_per_source, &conn->source);
 	if (ret < 0) {
 		worker_count(conn->worker, HTTP_COUNTER_SOURCE_REFUSED);
@@ -93,10 +97,16 @@ static void start_protocol(struct downstream *conn, enum downstream_protocol pro
 	}
 }
 
+void downstream_start_protocol(struct downstream *conn)
+{
+	start_protocol(conn, DOWNSTREAM_HTTP1);
+}
+
 void downstream_accept(struct http_worker *worker, int fd)
 {
 	_cleanup_close_ int owned_fd = fd;
 	struct downstream *conn = downstream_get(worker);
+	int expects_proxy;
 
 	worker_count(worker, HTTP_COUNTER_ACCEPTED);
 	if (!conn)
@@ -110,7 +120,8 @@ void downstream_accept(struct http_worker *worker, int fd)
 		downstream_put(conn);
 		return;
 	}
-	if (admit(conn) < 0) {
+	expects_proxy = downstream_expects_proxy(conn);
+	if (expects_proxy < 0 || downstream_admit(conn) < 0) {
 		socket_reset_on_close(fd);
 		downstream_put(conn);
 		return;
@@ -130,6 +141,9 @@ void downstream_accept(struct http_worker *worker, int fd)
 	pace_init(&conn->response_pace,
 		  pace_first_credit_ms(conn->min_body_rate, conn->idle_timeout_ms));
 	downstream_set_due(conn, conn->moved_ms + conn->listener->header_timeout_ms);
-	start_protocol(conn, DOWNSTREAM_HTTP1);
+	if (expects_proxy)
+		downstream_proxy_start(conn);
+	else
+		downstream_start_protocol(conn);
 	worker_memory_look(worker);
 }

@@ -168,8 +168,10 @@ static void abort_conn(struct downstream *base)
 
 	if (conn->exchange && !conn->exchange->failure)
 		conn->exchange->failure = "this server stopped";
+	if (conn->exchange)
+		conn->exchange->tunnel.polite = true;
 	/* In LINGER the answer is out, and the kernel goes on delivering it. */
-	downstream_http1_close(conn, conn->state != HTTP1_CONN_LINGER);
+	downstream_http1_close(conn, conn->state != HTTP1_CONN_LINGER && !conn->tunnel);
 }
 
 static bool is_idle(const struct downstream *base)

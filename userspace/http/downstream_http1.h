@@ -52,6 +52,8 @@ struct downstream_http1 {
 	bool chunked;	  /* the response under way */
 	bool until_close; /* its end is the connection's end */
 	bool response_ended;
+	bool tunnel;   /* the exchange is one: bodies without framing, both ways */
+	bool shut;     /* and its answer's end was told */
 	bool refused;  /* framing is lost: nothing more is read of it */
 	bool was_long; /* the last answer: the client may need time to take it */
 
@@ -78,6 +80,9 @@ void downstream_http1_client_gone(struct downstream_http1 *conn);
 void downstream_http1_linger(struct downstream_http1 *conn);
 /* The last byte of the answer was taken by the kernel. */
 void downstream_http1_exchange_done(struct downstream_http1 *conn);
+
+/* The kernel has all that is queued: of a tunnel, the end may have to be told. */
+void downstream_http1_tunnel_sent(struct downstream_http1 *conn);
 
 /* A head that came in pieces is not needed any more. */
 void downstream_http1_partial_done(struct downstream_http1 *conn);

@@ -21,6 +21,7 @@ static bool exchange_begin(struct downstream_http1 *conn)
 	conn->body = (struct http1_body){0};
 	conn->keep_alive = conn->http10 = conn->chunked = conn->until_close = false;
 	conn->body_active = conn->blocked = conn->refused = conn->response_ended = false;
+	conn->tunnel = conn->shut = false;
 	return true;
 }
 
@@ -246,7 +247,7 @@ static void conn_arm(struct downstream_http1 *conn)
 	uint64_t now_ms = loop_now_ms(conn->base.worker->loop);
 
 	if (conn->state == HTTP1_CONN_EXCHANGE && conn->body_active) {
-		if (conn->response_ended || conn->refused) {
+		if ((conn->response_ended && !conn->tunnel) || conn->refused) {
 			/* Nobody wants the rest: LINGER comes when the answer is out. */
 			pace_pause(&conn->request_pace, now_ms);
 			downstream_http1_watch_peer(conn);
@@ -267,7 +268,8 @@ static void conn_arm(struct downstream_http1 *conn)
 			stream_recv_start(&conn->base.stream,
 					  conn->recv_one ? RECV_ONE : RECV_MANY);
 		conn->recv_stopped = false;
-		pace_wait(&conn->request_pace, now_ms);
+		if (!conn->tunnel) /* which may be silent */
+			pace_wait(&conn->request_pace, now_ms);
 		downstream_http1_watch_peer(conn);
 		return;
 	}
@@ -282,6 +284,16 @@ static void conn_arm(struct downstream_http1 *conn)
 	}
 }
 
+/* Half-closing is passed on, behind what came before it. */
+static void end_tunnel_request(struct downstream_http1 *conn)
+{
+	if (!conn->body_active || conn->base.pending_count)
+		return;
+	finish_body(conn);
+	if (conn->state == HTTP1_CONN_EXCHANGE)
+		exchange_request_flush(conn->exchange);
+}
+
 void downstream_http1_after_eof(struct downstream_http1 *conn)
 {
 	switch (conn->state) {
@@ -294,7 +306,9 @@ void downstream_http1_after_eof(struct downstream_http1 *conn)
 			downstream_http1_close(conn, false);
 		break;
 	case HTTP1_CONN_EXCHANGE:
-		if (conn->body_active && !conn->response_ended && !conn->base.pending_count)
+		if (conn->tunnel)
+			end_tunnel_request(conn);
+		else if (conn->body_active && !conn->response_ended && !conn->base.pending_count)
 			downstream_http1_client_gone(conn); /* a request that will never be whole */
 		break; /* else it gets its answer: half-closing is its right */
 	case HTTP1_CONN_CLOSING:
@@ -316,8 +330,8 @@ void downstream_http1_process(struct downstream_http1 *conn)
 			more = read_head(conn);
 			break;
 		case HTTP1_CONN_EXCHANGE:
-			more = conn->body_active && !conn->refused && !conn->response_ended &&
-			       read_body(conn);
+			more = conn->body_active && !conn->refused &&
+			       (!conn->response_ended || conn->tunnel) && read_body(conn);
 			break;
 		case HTTP1_CONN_LINGER:
 		case HTTP1_CONN_CLOSING:

@@ -24,7 +24,7 @@ static void push_head(struct downstream_http1 *conn, const struct exchange_respo
 {
 	struct exchange *exchange = conn->exchange;
 	unsigned int added_count = final ? exchange->added_count : 0;
-	size_t room_bytes = 256 + (final ? JOIN_BYTES : 0);
+	size_t room_bytes = 256 + (final ? JOIN_BYTES : 0) + response->upgrade.len;
 	struct http1_writer writer;
 	char *room;
 
@@ -43,7 +43,10 @@ static void push_head(struct downstream_http1 *conn, const struct exchange_respo
 		http1_write_field(&writer, response->fields[i].name, response->fields[i].value);
 	for (unsigned int i = 0; i < added_count; i++)
 		http1_write_field(&writer, exchange->added[i].name, exchange->added[i].value);
-	if (final) {
+	if (response->upgrade.ptr) {
+		http1_write_bytes(&writer, STR("Connection: Upgrade\r\n"));
+		http1_write_field(&writer, STR("Upgrade"), response->upgrade);
+	} else if (final) {
 		if (conn->chunked)
 			http1_write_bytes(&writer, STR("Transfer-Encoding: chunked\r\n"));
 		else if (response->has_content_length || response->framing == HTTP_FRAMING_LENGTH)
@@ -71,6 +74,28 @@ static void send_informational(struct exchange *exchange, const struct exchange_
 	push_head(conn, response, false);
 }
 
+/* From now on the request is whatever comes, once the action asks for it. */
+static void become_tunnel(struct downstream_http1 *conn)
+{
+	conn->tunnel = conn->body_active = conn->blocked = true;
+	conn->keep_alive = false;
+	conn->until_close = true; /* only a reset shows that it was cut */
+	conn->exchange->request_done = false;
+	http1_body_init(&conn->body, HTTP_FRAMING_UNTIL_CLOSE, 0, &http1_limits_default);
+}
+
+void downstream_http1_tunnel_sent(struct downstream_http1 *conn)
+{
+	if (!conn->response_ended || !send_queue_is_empty(&conn->base.queue))
+		return;
+	if (conn->exchange->response_done) {
+		downstream_http1_close(conn, false);
+	} else if (!conn->shut) {
+		conn->shut = true;
+		stream_shutdown_send(&conn->base.stream);
+	}
+}
+
 static void send_head(struct exchange *exchange, const struct exchange_response *response)
 {
 	struct downstream_http1 *conn = exchange_conn(exchange);
@@ -88,6 +113,8 @@ static void send_head(struct exchange *exchange, const struct exchange_response 
 		if (conn->http10)
 			conn->keep_alive = false;
 	}
+	if (response->upgrade.ptr)
+		become_tunnel(conn);
 	push_head(conn, response, true);
 }
 
@@ -173,6 +200,8 @@ static void send_end(struct exchange *exchange, const struct http_field *trailer
 	conn->response_ended = true;
 	if (conn->base.queue.failed)
 		conn_broken(conn);
+	else if (conn->tunnel)
+		downstream_http1_tunnel_sent(conn);
 }
 
 static void flush(struct exchange *exchange)
@@ -214,6 +243,16 @@ static void resume_request(struct exchange *exchange)
 	}
 }
 
+static void tunnel_over(struct exchange *exchange)
+{
+	struct downstream_http1 *conn = exchange_conn(exchange);
+
+	if (conn->state != HTTP1_CONN_EXCHANGE)
+		return;
+	conn->response_ended = true;
+	downstream_http1_tunnel_sent(conn);
+}
+
 static size_t queued(const struct exchange *exchange)
 {
 	struct downstream_http1 *conn = exchange_conn(exchange);
@@ -232,6 +271,7 @@ const struct exchange_downstream downstream_http1_ops = {
 	.flush = flush,
 	.send_abort = send_abort,
 	.resume_request = resume_request,
+	.tunnel_over = tunnel_over,
 	.queued = queued,
 };
 
@@ -256,7 +296,10 @@ void downstream_http1_on_sent(struct stream *stream, int64_t result)
 	} else {
 		pace_pause(&conn->base.response_pace, conn->base.moved_ms);
 		if (conn->response_ended) {
-			downstream_http1_exchange_done(conn);
+			if (conn->tunnel)
+				downstream_http1_tunnel_sent(conn);
+			else
+				downstream_http1_exchange_done(conn);
 			return;
 		}
 		downstream_http1_watch_peer(conn); /* the upstream's timers run */

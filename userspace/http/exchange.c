@@ -49,9 +49,10 @@ struct exchange *exchange_new(struct downstream *connection,
 	exchange->downstream = downstream;
 	exchange->connection = connection;
 	exchange->stream = stream;
-	exchange->peer = exchange->client = connection->peer;
+	exchange->peer = connection->peer;
+	exchange->sender = exchange->client = connection->origin.source;
 	exchange->host = exchange->query = STR("");
-	exchange->public_scheme = STR("http");
+	exchange->public_scheme = connection->origin_tls ? STR("https") : STR("http");
 	exchange->begin_ns = loop_now_ns(worker->loop);
 	timer_init(&exchange->age_timer, on_age_timer);
 	worker_add(&worker->exchanges_open, 1);
@@ -69,10 +70,15 @@ static void record(const struct exchange *exchange)
 	/* Begun and ended within one turn: only the clock knows how long it took. */
 	if (end_ns == exchange->begin_ns)
 		end_ns = clock_mono_ns();
-	if (exchange->route && exchange->route->stats)
+	if (exchange->tunnel.stats)
+		row = &exchange->tunnel.stats->rows[worker->index];
+	else if (exchange->route && exchange->route->stats)
 		row = &exchange->route->stats->rows[worker->index];
-	route_row_count(row, exchange->status, exchange->bytes_in, exchange->bytes_out,
-			(end_ns - exchange->begin_ns) / 1000);
+	/* A tunnel's hours say nothing of how soon requests are answered. */
+	route_row_count(
+		row, exchange->status, exchange->bytes_in, exchange->bytes_out,
+		((exchange->tunnel.open ? exchange->first_byte_ns : end_ns) - exchange->begin_ns) /
+			1000);
 	/* Of routes, conditions and policies alike: whatever was matched on this thread. */
 	atomic_store_explicit(&worker->counters[HTTP_COUNTER_REGEX_LIMITS],
 			      route_regex_limit_hits(), memory_order_relaxed);
@@ -87,9 +93,11 @@ void exchange_free(struct exchange *exchange)
 		exchange->action->abort(exchange);
 	timer_stop(&exchange->age_timer);
 	record(exchange);
+	tunnel_done(exchange);
 	worker_snapshot_unref(exchange->config);
 	worker_add(&worker->exchanges_open, -1);
-	loop_busy(worker->loop, -1);
+	if (!exchange->tunnel.open)
+		loop_busy(worker->loop, -1);
 	if (worker->free_exchange_count >= FREE_EXCHANGES_MAX ||
 	    worker->memory.level >= MEMORY_SHRINK) {
 		arena_done(&exchange->arena);
@@ -222,7 +230,7 @@ void exchange_start_action(struct exchange *exchange)
 
 void exchange_request_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
 {
-	uint64_t limit = exchange->listener->body_bytes;
+	uint64_t limit = exchange->tunnel.open ? 0 : exchange->listener->body_bytes;
 
 	exchange->bytes_in += data.len;
 	if (limit && exchange->bytes_in > limit) {

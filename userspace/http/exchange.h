@@ -19,8 +19,11 @@
 
 #include "http/proxy.h"
 #include "http/snapshot.h"
+#include "http/tunnel.h"
+#include "http/upgrade.h"
 #include "io/recv_buf.h"
 #include "proto/http_head.h"
+#include "proto/proxy_protocol/proxy_protocol.h"
 
 struct downstream;
 struct exchange;
@@ -39,6 +42,11 @@ struct exchange_response {
 	uint64_t content_length;
 	bool has_content_length; /* also without a body: answers to HEAD, 304 */
 	bool close;		 /* this connection must not carry another request */
+	/*
+	 * The connection, or the stream, is a tunnel from now on (http/tunnel.h): data of no
+	 * framing both ways. The request goes on, from resume_request(). ptr NULL: it is not.
+	 */
+	struct str upgrade;
 };
 
 /* What an exchange needs of the connection it came by. */
@@ -61,6 +69,8 @@ struct exchange_downstream {
 	void (*send_abort)(struct exchange *exchange);
 	/* The action has room for request data again. */
 	void (*resume_request)(struct exchange *exchange);
+	/* Both sides of a tunnel are over: the end comes with the last byte that is queued. */
+	void (*tunnel_over)(struct exchange *exchange);
 	/* Response bytes not taken by the kernel yet. */
 	size_t (*queued)(const struct exchange *exchange);
 };
@@ -103,8 +113,9 @@ struct exchange {
 	const struct exchange_action *action; /* NULL: none is running */
 	const struct route *route;
 	struct ip_addr peer;	   /* of the TCP connection */
-	struct ip_addr client;	   /* peer, or whom trusted proxies name */
-	bool peer_trusted;	   /* it is one of node.trusted_proxies */
+	struct ip_addr sender;	   /* peer, or whom its PROXY header names */
+	struct ip_addr client;	   /* sender, or whom trusted proxies name */
+	bool sender_trusted;	   /* it is one of node.trusted_proxies */
 	struct str public_scheme;  /* by which the client came, as far as we know */
 	struct str forwarded_host; /* authority that a trusted peer names; ptr NULL: none */
 
@@ -158,6 +169,8 @@ struct exchange {
 	} local;
 
 	struct timer age_timer;
+	struct upgrade upgrade;
+	struct tunnel tunnel;
 	struct proxy proxy;
 	struct exchange *next_free; /* in the worker's cache */
 	struct arena arena;	    /* last: reset, not cleared, between uses */

@@ -108,10 +108,10 @@ void forwarding_identify(struct exchange *exchange)
 	const struct http_field *field;
 	struct http1_authority authority;
 
-	if (!trusted->count || !trusted_proxies_have(trusted, &exchange->peer))
+	if (!trusted->count || !trusted_proxies_have(trusted, &exchange->sender))
 		return;
-	exchange->peer_trusted = true;
-	exchange->client = forwarding_walk(request, &exchange->peer, trusted);
+	exchange->sender_trusted = true;
+	exchange->client = forwarding_walk(request, &exchange->sender, trusted);
 	field = find_single(request, HTTP_FIELD_X_FORWARDED_PROTO);
 	if (field && str_eq_nocase(field->value, STR("https")))
 		exchange->public_scheme = STR("https");
@@ -140,7 +140,7 @@ bool forwarding_field_passes(const struct exchange *exchange, const struct http_
 	case HTTP_FIELD_OTHER:
 		/* Spelt with '_' or '.', it would be a second one for who folds names. */
 		return !http_name_is_reserved(field->name) ||
-		       (exchange->peer_trusted && is_dashed(field->name));
+		       (exchange->sender_trusted && is_dashed(field->name));
 	case HTTP_FIELD_X_FORWARDED_FOR:
 	case HTTP_FIELD_X_FORWARDED_PROTO:
 	case HTTP_FIELD_X_FORWARDED_HOST:
@@ -150,7 +150,7 @@ bool forwarding_field_passes(const struct exchange *exchange, const struct http_
 		return false;
 	default:
 		return !(http_field_kinds(field->id) & HTTP_FIELD_FORWARD) ||
-		       exchange->peer_trusted;
+		       exchange->sender_trusted;
 	}
 }
 
@@ -161,7 +161,7 @@ static void write_chain(const struct exchange *exchange, struct http1_writer *wr
 	const struct http_head *request = &exchange->request;
 
 	http1_write_bytes(writer, name_and_colon);
-	if (!exchange->peer_trusted)
+	if (!exchange->sender_trusted)
 		return;
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		if (request->fields[i].id != id || !request->fields[i].value.len)
@@ -175,14 +175,14 @@ void forwarding_write(const struct exchange *exchange, struct http1_writer *writ
 {
 	struct str authority = forwarding_public_authority(exchange);
 	char text[ADDR_TEXT_MAX];
-	struct str peer = str_from_cstr(ip_addr_format(&exchange->peer, text, sizeof(text)));
+	struct str sender = str_from_cstr(ip_addr_format(&exchange->sender, text, sizeof(text)));
 
 	write_chain(exchange, writer, STR("X-Forwarded-For: "), HTTP_FIELD_X_FORWARDED_FOR);
-	http1_write_bytes(writer, peer);
-	if (exchange->peer_trusted)
-		peer = str_from_cstr(ip_addr_format(&exchange->client, text, sizeof(text)));
+	http1_write_bytes(writer, sender);
+	if (exchange->sender_trusted)
+		sender = str_from_cstr(ip_addr_format(&exchange->client, text, sizeof(text)));
 	http1_write_bytes(writer, STR("\r\nX-Real-IP: "));
-	http1_write_bytes(writer, peer);
+	http1_write_bytes(writer, sender);
 	http1_write_bytes(writer, STR("\r\nX-Forwarded-Proto: "));
 	http1_write_bytes(writer, exchange->public_scheme);
 	if (authority.len) {

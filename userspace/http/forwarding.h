@@ -1,14 +1,16 @@
 /*
  * forwarding: who the client is, and the fields by which proxies tell each other.
  *
- *   peer untrusted:  client = peer; its X-Forwarded-*, Forwarded, Via and their like are dropped
- *   peer trusted:    client = walk of X-Forwarded-For from the right, over trusted addresses
+ *   sender = the peer, or whom the PROXY header of a trusted peer names
+ *   sender untrusted:  client = sender; its X-Forwarded-*, Forwarded, Via and their like are
+ * dropped sender trusted:    client = walk of X-Forwarded-For from the right, over trusted
+ * addresses
  *
- * What goes upstream: X-Forwarded-For (a trusted peer's chain, and the peer), -Proto, -Host,
+ * What goes upstream: X-Forwarded-For (a trusted sender's chain, and the sender), -Proto, -Host,
  * X-Real-IP (the client as found) and Via (appended). Forwarded (RFC 7239) is always removed: two
- * chains that could differ are worse than one. Other forwarding fields of a trusted peer pass. Ours
- * are written after everything else was filtered, so that no Connection field of the client names
- * them away (HARDENING 19-21). Thread rule: the worker's thread; the walk is pure.
+ * chains that could differ are worse than one. Other forwarding fields of a trusted sender pass.
+ * Ours are written after everything else was filtered, so that no Connection field of the client
+ * names them away (HARDENING 19-21). Thread rule: the worker's thread; the walk is pure.
  */
 #ifndef SLUICE_HTTP_FORWARDING_H
 #define SLUICE_HTTP_FORWARDING_H
@@ -37,7 +39,7 @@ int forwarding_parse_hop(struct str text, struct ip_addr *ret_addr);
 struct ip_addr forwarding_walk(const struct http_head *request, const struct ip_addr *peer,
 			       const struct trusted_proxies *trusted);
 
-/* From the head: exchange->client, ->peer_trusted, ->public_scheme and ->forwarded_host. */
+/* From the head: exchange->client, ->sender_trusted, ->public_scheme and ->forwarded_host. */
 void forwarding_identify(struct exchange *exchange);
 /* The authority that the client used, as far as we know. "": none. */
 struct str forwarding_public_authority(const struct exchange *exchange);

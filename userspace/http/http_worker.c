@@ -248,6 +248,7 @@ void http_worker_get_stats(const struct http_worker *worker, struct http_worker_
 	ret_stats->memory_level = (enum memory_level)atomic_load_explicit(
 		&worker->memory.level_shown, memory_order_relaxed);
 	ret_stats->exchanges_open = load(&worker->exchanges_open);
+	ret_stats->tunnels_open = load(&worker->tunnels_open);
 	ret_stats->counters[HTTP_COUNTER_UPSTREAM_RETRIES] = upstream_pools_retries(worker->pools);
 	ret_stats->upstream_connections_open = upstream_pools_connections(worker->pools);
 	ret_stats->unrouted = (struct route_row){0};

@@ -37,6 +37,9 @@ struct http_worker;
 	X(MEMORY_RESET, "memory_reset", "slow connections reset: memory is short")                 \
 	X(MEMORY_SHED, "memory_shed", "requests refused with 503: memory is short")                \
 	X(CLIENT_ABORTS, "client_aborts", "clients that left before their answer was complete")    \
+	X(PROXY_REFUSED, "proxy_refused", "connections closed: no proper PROXY header")            \
+	X(TUNNELS, "tunnels", "exchanges that became tunnels, such as WebSockets")                 \
+	X(TUNNELS_IDLE, "tunnels_idle", "tunnels closed: idle")                                    \
 	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead") \
 	X(ACCESS_LOG_DROPPED, "access_log_dropped", "access log lines dropped: the disk is slow")
 
@@ -51,6 +54,7 @@ struct http_worker_stats {
 	uint64_t counters[HTTP_COUNTER_COUNT];
 	uint64_t connections_open; /* downstream */
 	uint64_t exchanges_open;
+	uint64_t tunnels_open; /* of these */
 	uint64_t upstream_connections_open;
 	struct route_row unrouted; /* requests that no route was found for */
 	uint64_t memory_bytes;

@@ -12,11 +12,15 @@
 
 struct router;
 
+/* Do connections begin with a PROXY header? */
+enum listener_proxy { LISTENER_PROXY_OFF, LISTENER_PROXY_ACCEPT, LISTENER_PROXY_REQUIRE };
+
 struct listener_conf {
 	struct str name;
 	uint32_t line, column;
 	struct steer_tuple *tuples;
 	unsigned int tuple_count; /* >= 1 */
+	int proxy_protocol;	  /* enum listener_proxy */
 
 	/* limits */
 	struct http1_limits http1;

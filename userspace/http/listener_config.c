@@ -43,9 +43,9 @@ static const struct field_name protocol_names[] = {
 };
 
 static const struct field_name proxy_protocol_names[] = {
-	{.name = "off", .value = 0},
-	{.name = "accept", .not_yet = true},
-	{.name = "require", .not_yet = true},
+	{.name = "off", .value = LISTENER_PROXY_OFF},
+	{.name = "accept", .value = LISTENER_PROXY_ACCEPT},
+	{.name = "require", .value = LISTENER_PROXY_REQUIRE},
 };
 
 static const struct field limit_fields[] = {
@@ -403,6 +403,7 @@ static int listener_read(const struct field_context *context, const struct conf_
 	conf->http1.field_count = (uint32_t)file.limits.header_count;
 	conf->http1.field_bytes = (uint32_t)file.limits.field_bytes;
 	conf->http1.uri_bytes = (uint32_t)file.limits.uri_bytes;
+	conf->proxy_protocol = file.proxy_protocol;
 	conf->body_bytes = file.limits.body_bytes;
 	conf->header_timeout_ms = file.timeouts.header_ms;
 	conf->idle_timeout_ms = file.timeouts.idle_ms;
@@ -512,6 +513,7 @@ void listeners_write(struct conf_writer *writer, const struct listener_conf *lis
 		const struct listener_file file = {
 			.name = conf.name,
 			.protocol = LISTENER_HTTP,
+			.proxy_protocol = conf.proxy_protocol,
 			.limits = {conf.http1.head_bytes, conf.http1.field_count,
 				   conf.http1.field_bytes, conf.http1.uri_bytes, conf.body_bytes,
 				   conf.connections_per_source},

@@ -1,13 +1,16 @@
 #include "http/proxy.h"
 
+#include "http/downstream.h"
 #include "http/exchange.h"
 #include "http/hash_key.h"
 #include "http/forwarding.h"
 #include "http/hiding.h"
+#include "http/tunnel.h"
+#include "http/upgrade.h"
 #include "http/worker_internal.h"
 
 /* Room for the fields we add, without their variable parts. */
-#define HEAD_EXTRA_BYTES (256 + FORWARDING_BYTES)
+#define HEAD_EXTRA_BYTES (256 + FORWARDING_BYTES + UPGRADE_BYTES)
 
 static struct exchange *call_exchange(struct upstream_call *call)
 {
@@ -39,7 +42,8 @@ static size_t head_size(const struct exchange *exchange)
 	const struct http_head *request = &exchange->request;
 	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->upstream_path.len +
 		      exchange->upstream_query.len + request->target.len + request->host.len +
-		      exchange->upstream_host.len + exchange->upstream->name.len;
+		      exchange->upstream_host.len + exchange->upstream->name.len +
+		      exchange->upgrade.token.len;
 
 	for (unsigned int i = 0; i < request->field_count; i++)
 		size += request->fields[i].name.len + request->fields[i].value.len + 4;
@@ -86,7 +90,9 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 		http1_write_field_u64(&writer, STR("Content-Length"), request->content_length);
 	if (request->expect_continue && request->framing != HTTP_FRAMING_NONE)
 		http1_write_field(&writer, STR("Expect"), STR("100-continue"));
-	if (exchange->route->proxy.trailers)
+	if (exchange->upgrade.token.ptr)
+		upgrade_write(exchange, &writer);
+	else if (exchange->route->proxy.trailers)
 		http1_write_bytes(&writer, STR("TE: trailers\r\nConnection: TE\r\n"));
 	forwarding_write(exchange, &writer);
 	http1_write_end(&writer);
@@ -96,6 +102,30 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 		return 503;
 	*ret_head = str_make(room, (size_t)(writer.pos - room));
 	return 0;
+}
+
+/*
+ * Whose connection it is, for an upstream that asks to be told; the key has all of it but the port,
+ * which is another one for each connection of a client. False: out of memory.
+ */
+static bool write_opening(struct exchange *exchange, struct upstream_call *call)
+{
+	unsigned int version = (unsigned int)exchange->upstream->proxy_protocol;
+	struct proxy_facts facts = {.addresses = exchange->connection->origin};
+	char room[PROXY_WRITE_MAX];
+
+	call->opening = call->opening_key = STR_NULL;
+	if (!version)
+		return true;
+	if (!ip_addr_equal(&facts.addresses.source, &exchange->client))
+		facts.addresses.source_port = 0; /* of a connection that is not ours to know */
+	facts.addresses.source = exchange->client;
+	call->opening = arena_copy(&exchange->arena,
+				   str_make(room, proxy_header_write(version, &facts, room)));
+	facts.addresses.source_port = 0;
+	call->opening_key = arena_copy(&exchange->arena,
+				       str_make(room, proxy_header_write(version, &facts, room)));
+	return call->opening.ptr && call->opening_key.ptr;
 }
 
 static void request_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
@@ -198,6 +228,26 @@ static bool filter_response(struct exchange *exchange, const struct http_head *h
 	return true;
 }
 
+static bool accepts_upgrade(struct upstream_call *call, const struct http_head *head)
+{
+	return upgrade_accepts(call_exchange(call), head);
+}
+
+static void begin_tunnel(struct exchange *exchange, struct exchange_response *response)
+{
+	response->framing = HTTP_FRAMING_NONE;
+	response->upgrade = exchange->upgrade.token;
+	if (tunnel_start(exchange, exchange->route->proxy.tunnel_idle_ms) < 0) {
+		exchange_fail_close(exchange, 503, "out of memory for the tunnel");
+		return;
+	}
+	exchange->status = response->status;
+	exchange->head_sent = true;
+	exchange->downstream->send_head(exchange, response);
+	/* What the client sent already is the tunnel's. */
+	exchange->downstream->resume_request(exchange);
+}
+
 static void on_head(struct upstream_call *call, const struct http_head *head)
 {
 	struct exchange *exchange = call_exchange(call);
@@ -205,6 +255,10 @@ static void on_head(struct upstream_call *call, const struct http_head *head)
 
 	if (!filter_response(exchange, head, &response)) {
 		exchange_fail(exchange, 502, "upstream's header is too large");
+		return;
+	}
+	if (UNLIKELY(head->status == 101)) {
+		begin_tunnel(exchange, &response);
 		return;
 	}
 	if (head->status < 200) {
@@ -283,6 +337,7 @@ static void on_drained(struct upstream_call *call)
 }
 
 static const struct upstream_call_ops call_ops = {
+	.accepts_upgrade = accepts_upgrade,
 	.on_head = on_head,
 	.on_data = on_data,
 	.on_pipe = on_pipe,
@@ -296,6 +351,7 @@ void proxy_start(struct exchange *exchange)
 {
 	struct upstream_call *call = &exchange->proxy.call;
 	const struct route *route = exchange->route;
+	const char *reason = "request cannot be forwarded";
 	uint16_t status;
 
 	call->ops = &call_ops;
@@ -307,9 +363,15 @@ void proxy_start(struct exchange *exchange)
 	call->response_timeout_ms = route->proxy.timeout_ms;
 	call->has_hash_key = hash_key_find(exchange, &exchange->upstream->hash_on, &call->hash_key);
 	call->pipes = exchange->downstream->send_pipe != NULL;
-	status = write_request_head(exchange, &call->head);
+	status = upgrade_ask(exchange, &reason);
+	if (!status)
+		status = write_request_head(exchange, &call->head);
 	if (status) {
-		exchange_fail_close(exchange, status, "request cannot be forwarded");
+		exchange_fail_close(exchange, status, reason);
+		return;
+	}
+	if (!write_opening(exchange, call)) {
+		exchange_fail(exchange, 503, "out of memory for the request");
 		return;
 	}
 	if (upstream_call_start(call) < 0) {

@@ -91,9 +91,12 @@ struct route {
 	struct {
 		const struct upstream_conf *upstream; /* NULL: `split` says which */
 		struct split *split;
-		uint64_t timeout_ms; /* 0: the upstream's response timeout */
-		uint32_t exposed;    /* fields that http/hiding.h leaves alone, by number */
-		bool trailers;	     /* forward filtered trailers; off by default */
+		uint64_t timeout_ms;  /* 0: the upstream's response timeout */
+		uint32_t exposed;     /* fields that http/hiding.h leaves alone, by number */
+		bool trailers;	      /* forward filtered trailers; off by default */
+		struct str *upgrades; /* protocols that may be asked for, in lower case */
+		unsigned int upgrade_count;
+		uint64_t tunnel_idle_ms;
 	} proxy;
 	struct {
 		struct str scheme, host, path; /* ptr NULL: keep the request's */

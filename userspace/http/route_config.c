@@ -8,6 +8,7 @@
 #include "http/policy_config.h"
 #include "http/route_match_config.h"
 #include "http/split_config.h"
+#include "http/upgrade.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -20,6 +21,7 @@ struct route_file {
 	struct str name;
 	uint64_t proxy_timeout_ms;
 	bool trailers;
+	uint64_t tunnel_idle_ms;
 	int redirect_scheme;
 	struct str redirect_host, redirect_path;
 	uint64_t redirect_port;
@@ -105,6 +107,46 @@ static void expose_print(struct conf_writer *writer, const char *key, const void
 	hiding_config_write(writer, key, ((const struct route_file *)target)->route->proxy.exposed);
 }
 
+static int upgrade_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	const struct conf_node *item = node->type == CONF_SEQUENCE ? node->children : node;
+	struct route *route = ((struct route_file *)target)->route;
+	char what[WHAT_MAX], value[VALUE_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: upgrade", context->what);
+	if (texts_read(context, node, what, &route->proxy.upgrades, &route->proxy.upgrade_count))
+		return -EINVAL;
+	for (unsigned int i = 0; i < route->proxy.upgrade_count; i++, item = item->next) {
+		struct str *token = &route->proxy.upgrades[i];
+		char *bytes = (char *)token->ptr; /* our copy */
+
+		for (size_t j = 0; j < token->len; j++)
+			bytes[j] = ascii_lower(bytes[j]);
+		if (upgrade_token_is_allowed(*token))
+			continue;
+		conf_error(context->errors, item,
+			   "%s: expected a protocol such as websocket, other than HTTP and TLS, "
+			   "got %s",
+			   what, conf_describe(item, value, sizeof(value)));
+		result = -EINVAL;
+	}
+	return result;
+}
+
+static void upgrade_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = ((const struct route_file *)target)->route;
+
+	if (!route->proxy.upgrade_count)
+		return;
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < route->proxy.upgrade_count; i++)
+		conf_write_str(writer, NULL, route->proxy.upgrades[i]);
+	conf_write_close(writer);
+}
+
 static const struct field proxy_fields[] = {
 	{.key = "upstream",
 	 .kind = FIELD_CUSTOM,
@@ -125,6 +167,13 @@ static const struct field proxy_fields[] = {
 	 .kind = FIELD_CUSTOM,
 	 .read = expose_read,
 	 .print = expose_print},
+	{.key = "upgrade", .kind = FIELD_CUSTOM, .read = upgrade_read, .print = upgrade_print},
+	{.key = "tunnel_idle",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct route_file, tunnel_idle_ms),
+	 .min = 1,
+	 .max = WEEK_MS,
+	 .default_text = "5m"},
 	{.key = "mirror", .kind = FIELD_NOT_YET},
 };
 
@@ -165,6 +214,7 @@ static int proxy_read(const struct field_context *context, const struct conf_nod
 		r = -EINVAL;
 	route->proxy.timeout_ms = file->proxy_timeout_ms;
 	route->proxy.trailers = file->trailers;
+	route->proxy.tunnel_idle_ms = file->tunnel_idle_ms;
 	return r;
 }
 
@@ -172,6 +222,7 @@ static void proxy_fill(struct route_file *file)
 {
 	file->proxy_timeout_ms = file->route->proxy.timeout_ms;
 	file->trailers = file->route->proxy.trailers;
+	file->tunnel_idle_ms = file->route->proxy.tunnel_idle_ms;
 }
 
 /* ---- redirect ---- */

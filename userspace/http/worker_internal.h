@@ -44,6 +44,7 @@ struct http_worker {
 	atomic_uint_fast64_t counters[HTTP_COUNTER_COUNT];
 	atomic_uint_fast64_t connections_open;
 	atomic_uint_fast64_t exchanges_open;
+	atomic_uint_fast64_t tunnels_open;
 };
 
 static inline void worker_add(atomic_uint_fast64_t *cell, int64_t change)

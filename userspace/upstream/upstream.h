@@ -68,6 +68,7 @@ struct upstream_conf {
 	unsigned int endpoint_count; /* >= 1 */
 	int protocol;		     /* enum upstream_protocol */
 	int balance;		     /* enum upstream_balance */
+	int proxy_protocol;	     /* its version that connections begin with; 0: none */
 	struct upstream_hash_on hash_on;
 	struct {
 		uint64_t consecutive_failures; /* 0: never */

@@ -108,7 +108,7 @@ void upstream_call_fail(struct upstream_conn *conn, enum upstream_error error, c
 	struct upstream_call *call = conn->call;
 
 	count_failure(call, error);
-	if (call_retry(conn, retry_cause(call, error)))
+	if (!call->tunnel && call_retry(conn, retry_cause(call, error)))
 		return;
 	upstream_call_detach(conn);
 	upstream_conn_close(conn);
@@ -141,6 +141,13 @@ void upstream_call_abort(struct upstream_call *call)
 	upstream_conn_close(conn);
 }
 
+void upstream_call_reset(struct upstream_call *call)
+{
+	if (call->conn)
+		stream_abort(&call->conn->stream);
+	upstream_call_abort(call);
+}
+
 /* ---- timers: which one runs follows from what is waited for ---- */
 
 /* What is left until the earliest of the deadlines that run, at most `most_ms`. */
@@ -169,7 +176,9 @@ void upstream_conn_restart_timer(struct upstream_conn *conn)
 
 	if (!call)
 		return;
-	if (conn->state == UPSTREAM_CONN_CONNECTING) {
+	if (call->tunnel) {
+		timer_stop(&conn->timer); /* its owner's runs */
+	} else if (conn->state == UPSTREAM_CONN_CONNECTING) {
 		timer_start(loop, &conn->timer,
 			    time_left(call, call->upstream->connect_timeout_ms));
 	} else if (!send_queue_is_empty(&conn->queue)) {
@@ -208,7 +217,7 @@ static void on_timer(struct timer *timer)
 static void conn_flush(struct upstream_conn *conn)
 {
 	/* What comes next is the answer. */
-	conn->queue.quiet = conn->call && conn->call->request_done;
+	conn->queue.quiet = conn->call && conn->call->request_done && !conn->call->tunnel;
 	/* A failed send shows on the receiving side, with the answer that may still be there. */
 	if (conn->state == UPSTREAM_CONN_ACTIVE && !conn->send_failed &&
 	    send_queue_flush(&conn->queue, &conn->stream) < 0)
@@ -228,6 +237,8 @@ static void on_sent(struct stream *stream, int64_t result)
 	if (!call)
 		return;
 	conn_flush(conn);
+	if (UNLIKELY(call->tunnel) && upstream_tunnel_sent(conn))
+		return;
 	upstream_conn_restart_timer(conn);
 	if (!call->request_done && conn->queue.weight_bytes < UPSTREAM_LOW_WATER)
 		call->ops->on_drained(call);
@@ -241,7 +252,10 @@ static int conn_begin(struct upstream_conn *conn, bool taken_over)
 
 	if (!taken_over) {
 		buf_reset(&conn->request);
-		ret = buf_append(&conn->request, call->head);
+		if (conn->state == UPSTREAM_CONN_CONNECTING)
+			ret = buf_append(&conn->request, call->opening);
+		if (ret == 0)
+			ret = buf_append(&conn->request, call->head);
 		upstream_conn_note_bufs(conn);
 		if (ret == 0)
 			ret = send_queue_push(&conn->queue, buf_str(&conn->request), NULL);
@@ -307,6 +321,10 @@ void upstream_call_send_end(struct upstream_call *call, const struct http_field 
 	if (!conn || call->request_done)
 		return;
 	call->request_done = true;
+	if (call->tunnel) {
+		(void)upstream_tunnel_sent(conn);
+		return;
+	}
 	/* The last chunk is part of what cannot be had again from the owner. */
 	if (call->framing == HTTP_FRAMING_CHUNKED)
 		call->body_taken = true;
@@ -506,7 +524,9 @@ static int call_connect(struct upstream_call *call, struct upstream_conn *from)
 	call_attach(call, conn);
 	call->reused = false;
 	upstream_call_count(call, ENDPOINT_COUNTER_CONNECTS);
-	ret = conn_begin(conn, from != NULL);
+	ret = buf_append(&conn->opened, call->opening_key);
+	if (ret == 0)
+		ret = conn_begin(conn, from != NULL);
 	if (ret < 0)
 		upstream_call_abort(call);
 	return ret;
@@ -575,7 +595,7 @@ static bool call_retry(struct upstream_conn *conn, uint32_t cause)
 	call_choose(call, chosen);
 	/* A kept connection may be dead: not with a body that could not be sent again. */
 	if (!call->body_taken)
-		idle = upstream_pools_take_idle(call->pools, chosen->endpoint);
+		idle = upstream_pools_take_idle(call->pools, chosen->endpoint, call->opening_key);
 	if (idle) {
 		upstream_call_detach(conn);
 		upstream_conn_close(conn);
@@ -607,7 +627,8 @@ static struct upstream_conn *take_any_idle(struct upstream_call *call)
 		       upstream->endpoints[i].endpoint != conn->endpoint)
 			i++;
 		if (i == upstream->endpoint_count ||
-		    endpoint_is_ejected(conn->endpoint, call_now_ms(call)))
+		    endpoint_is_ejected(conn->endpoint, call_now_ms(call)) ||
+		    !str_eq(buf_str(&conn->opened), call->opening_key))
 			continue;
 		call->chosen = &upstream->endpoints[i];
 		upstream_pools_remove_idle(conn);
@@ -625,7 +646,7 @@ int upstream_call_attempt(struct upstream_call *call)
 	if (UNLIKELY(call->overrun))
 		return -EPROTO;
 	chosen = call_pick(call, true);
-	conn = upstream_pools_take_idle(call->pools, chosen->endpoint);
+	conn = upstream_pools_take_idle(call->pools, chosen->endpoint, call->opening_key);
 	if (LIKELY(conn)) {
 		call_choose(call, chosen);
 		return call_reuse(call, conn);
@@ -648,7 +669,7 @@ int upstream_call_start(struct upstream_call *call)
 	call->conn = NULL;
 	call->endpoint = NULL;
 	call->reused = call->resent = call->counted = call->waiting = call->overrun = false;
-	call->body_taken = call->head_done = call->paused = false;
+	call->body_taken = call->head_done = call->paused = call->tunnel = false;
 	call->request_done = call->framing == HTTP_FRAMING_NONE;
 	call->informational_count = call->tried_count = 0;
 	call->deadline_ms = call->try_deadline_ms = 0;

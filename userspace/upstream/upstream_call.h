@@ -21,6 +21,12 @@
  * a request that went out on a kept connection which died before the first byte of an answer is
  * sent once more on a new connection to the same endpoint, under the same conditions.
  *
+ * Upgrade: where the owner has accepts_upgrade(), a 101 that it accepts makes the call a tunnel:
+ * after on_head(), on_data() and upstream_call_send() carry bytes of no framing. Each side ends on
+ * its own: on_half_end() tells of the upstream's end, upstream_call_send_end() is ours, and the
+ * call is over with the later one. From on_head() on, `upstream` and `chosen` are not looked at any
+ * more.
+ *
  * Errors made here (no descriptors, no memory) never count against the endpoint, nor do calls that
  * their owner aborts.
  *
@@ -62,13 +68,23 @@ const char *upstream_error_text(enum upstream_error error);
 uint16_t upstream_error_status(enum upstream_error error);
 
 struct upstream_call_ops {
-	/* Also for every 1xx but 101, which is a protocol error. Views live in call->arena. */
+	/*
+	 * Of a 101, which is a protocol error when it is not accepted or this is NULL: on_head()
+	 * comes next.
+	 */
+	bool (*accepts_upgrade)(struct upstream_call *call, const struct http_head *head);
+	/* Also for every 1xx. Views live in call->arena. */
 	void (*on_head)(struct upstream_call *call, const struct http_head *head);
 	/* The view lies in buf; take a reference to keep it. */
 	void (*on_data)(struct upstream_call *call, struct str data, struct recv_buf *buf);
 	/* So many bytes of the body are in the pipe, behind what it held; only with `pipes`. */
 	void (*on_pipe)(struct upstream_call *call, struct splice_pipe *pipe, size_t len);
-	/* The response is complete; trailers live in call->arena. The call is over. */
+	/* Only of a tunnel: the upstream will send no more, and our side goes on. */
+	void (*on_half_end)(struct upstream_call *call);
+	/*
+	 * The response is complete; trailers live in call->arena. The call is over. Of a tunnel:
+	 * both sides have ended; it may come from inside upstream_call_send_end() then.
+	 */
 	void (*on_end)(struct upstream_call *call, const struct http_field *trailers,
 		       unsigned int trailer_count);
 	/* The call is over. `detail` says more for the log, or is NULL. */
@@ -92,6 +108,12 @@ struct upstream_call {
 	bool pipes;		      /* large bodies may come by on_pipe() */
 	bool has_hash_key;	      /* the request has what the upstream's hash_on names */
 	uint64_t hash_key;	      /* the hash of it */
+	/*
+	 * What a new connection begins with, before the head: whose it is (PROXY protocol). A kept
+	 * one is used only when it was opened with the same key. Both empty: any connection that
+	 * was opened so.
+	 */
+	struct str opening, opening_key;
 
 	/* Own. */
 	struct upstream_local *local;
@@ -105,6 +127,7 @@ struct upstream_call {
 	bool body_taken;	    /* some request body was given to us */
 	bool request_done;	    /* the owner gave the end of the request */
 	bool head_done;		    /* the final response head was given out */
+	bool tunnel;		    /* that was a 101 */
 	bool paused;
 	uint8_t informational_count;
 	uint8_t tried_count;
@@ -144,6 +167,8 @@ void upstream_call_pause(struct upstream_call *call);
 void upstream_call_resume(struct upstream_call *call);
 /* Ends the call without any event; the connection is closed. Harmless when the call is over. */
 void upstream_call_abort(struct upstream_call *call);
+/* The same with a reset, so that a tunnel does not look as if its peer had ended it. */
+void upstream_call_reset(struct upstream_call *call);
 
 #define UPSTREAM_HIGH_WATER (128u * 1024)
 #define UPSTREAM_LOW_WATER  (32u * 1024)

@@ -22,6 +22,12 @@ static const struct field_name protocol_names[] = {
 	{.name = "tcp", .not_yet = true},
 };
 
+static const struct field_name proxy_protocol_names[] = {
+	{.name = "off", .value = 0},
+	{.name = "v1", .value = 1},
+	{.name = "v2", .value = 2},
+};
+
 static const struct field timeout_fields[] = {
 	{.key = "connect",
 	 .kind = FIELD_DURATION_MS,
@@ -246,6 +252,12 @@ static const struct field upstream_fields[] = {
 	 .names = protocol_names,
 	 .name_count = ARRAY_SIZE(protocol_names),
 	 .default_text = "http"},
+	{.key = "proxy_protocol",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct upstream_conf, proxy_protocol),
+	 .names = proxy_protocol_names,
+	 .name_count = ARRAY_SIZE(proxy_protocol_names),
+	 .default_text = "off"},
 	{.key = "hash_on",
 	 .kind = FIELD_CUSTOM,
 	 .read = upstream_hash_on_read,
@@ -276,7 +288,6 @@ static const struct field upstream_fields[] = {
 	{.key = "health_check", .kind = FIELD_NOT_YET},
 	{.key = "tls", .kind = FIELD_NOT_YET},
 	{.key = "fastcgi", .kind = FIELD_NOT_YET},
-	{.key = "proxy_protocol", .kind = FIELD_NOT_YET},
 };
 
 /* Keys that have no meaning together are not left to be wondered about. */

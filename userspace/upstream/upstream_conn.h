@@ -41,13 +41,16 @@ struct upstream_conn {
 	bool keep_alive; /* the response lets the connection live on */
 	bool recv_one;	 /* receiving buffer by buffer: a large body */
 	bool send_failed;
-	bool used; /* has carried a call before */
+	bool half_ended; /* of a tunnel: the upstream has ended its side */
+	bool shut;	 /* and we ours */
+	bool used;	 /* has carried a call before */
 	struct timer timer;
 	struct send_queue queue;
 	struct buf request; /* request head of the call under way */
 	struct buf tail;    /* its trailers */
 	struct buf partial; /* response head that is not complete yet */
-	size_t bufs_bytes;  /* of the three, as upstream_conn_note_bufs() found them */
+	struct buf opened;  /* the opening_key of the call that it was made for */
+	size_t bufs_bytes;  /* of the four, as upstream_conn_note_bufs() found them */
 	size_t scan;	    /* of http1_find_head_end in partial */
 	struct http1_body body;
 	struct splice_pipe *pipe; /* one reference, while a body goes through it */
@@ -99,9 +102,9 @@ struct upstream_pools {
 	atomic_bool wake_posted;
 };
 
-/* A kept connection, or NULL. Taken out of the stacks, still IDLE. */
+/* A kept connection that was opened with the key, or NULL. Taken out of the stacks, still IDLE. */
 struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
-					       struct endpoint *endpoint);
+					       struct endpoint *endpoint, struct str opening_key);
 /* False when it may not be kept: then the caller closes it. */
 bool upstream_pools_keep_idle(struct upstream_conn *conn);
 void upstream_pools_remove_idle(struct upstream_conn *conn);
@@ -158,6 +161,9 @@ void upstream_call_detach(struct upstream_conn *conn);
 void upstream_call_fail(struct upstream_conn *conn, enum upstream_error error, const char *detail);
 /* A kept connection died: sends the request again to the same endpoint. False: not to be done. */
 bool upstream_call_resend(struct upstream_conn *conn);
+/* All was sent that there is: of a tunnel, our side may be over, and with it the call. True: it is.
+ */
+bool upstream_tunnel_sent(struct upstream_conn *conn);
 /* The final head came. True: the request goes elsewhere instead, the connection was given up. */
 bool upstream_call_answered(struct upstream_conn *conn, uint16_t status);
 /* Which timer runs follows from what is waited for. */

@@ -10,6 +10,7 @@
 #define FREE_CONNS_MAX	  64
 #define REQUEST_CAP_BYTES (256u * 1024)
 #define REQUEST_KEEP_MAX  (8u * 1024)
+#define OPENED_CAP_BYTES  1024u
 
 static void count_connections(const struct upstream_conn *conn, int open, int idle)
 {
@@ -23,7 +24,8 @@ static void count_connections(const struct upstream_conn *conn, int open, int id
 
 void upstream_conn_note_bufs(struct upstream_conn *conn)
 {
-	size_t bytes = conn->request.size_bytes + conn->tail.size_bytes + conn->partial.size_bytes;
+	size_t bytes = conn->request.size_bytes + conn->tail.size_bytes + conn->partial.size_bytes +
+		       conn->opened.size_bytes;
 
 	conn->pools->bufs_bytes += bytes - conn->bufs_bytes;
 	conn->bufs_bytes = bytes;
@@ -45,6 +47,7 @@ static void conn_free(struct upstream_conn *conn)
 	buf_done(&conn->request);
 	buf_done(&conn->tail);
 	buf_done(&conn->partial);
+	buf_done(&conn->opened);
 	upstream_conn_note_bufs(conn);
 	free(conn);
 }
@@ -234,17 +237,22 @@ struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
 }
 
 struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
-					       struct endpoint *endpoint)
+					       struct endpoint *endpoint, struct str opening_key)
 {
 	struct upstream_slot *slot =
 		endpoint->slot < pools->slot_count ? pools->slots[endpoint->slot] : NULL;
-	struct upstream_conn *conn;
 
-	if (!slot || list_is_empty(&slot->idle))
+	if (!slot)
 		return NULL;
-	conn = list_first(&slot->idle, struct upstream_conn, link);
-	upstream_pools_remove_idle(conn);
-	return conn;
+	list_for_each (link, &slot->idle) {
+		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
+
+		if (UNLIKELY(!str_eq(buf_str(&conn->opened), opening_key)))
+			continue;
+		upstream_pools_remove_idle(conn);
+		return conn;
+	}
+	return NULL;
 }
 
 bool upstream_pools_keep_idle(struct upstream_conn *conn)
@@ -258,8 +266,14 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 	    upstream_queue_yields(conn->local))
 		return false;
 	slot = slot_get(pools, conn->endpoint->slot);
-	if (!slot || slot->idle_count >= UPSTREAM_IDLE_MAX)
+	if (!slot)
 		return false;
+	if (slot->idle_count >= UPSTREAM_IDLE_MAX) {
+		if (!conn->opened.len)
+			return false;
+		/* One that only its own client can use: the latest is the likeliest to be. */
+		upstream_conn_close(CONTAINER_OF(slot->idle.prev, struct upstream_conn, link));
+	}
 	trim_bufs(conn);
 	list_push_front(&slot->idle, &conn->link);
 	list_push_front(&conn->local->idle, &conn->local_link);
@@ -297,6 +311,7 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 		buf_init(&conn->request, REQUEST_CAP_BYTES);
 		buf_init(&conn->tail, REQUEST_CAP_BYTES);
 		buf_init(&conn->partial, REQUEST_CAP_BYTES);
+		buf_init(&conn->opened, OPENED_CAP_BYTES);
 	}
 	stream_init(&conn->stream, ops);
 	timer_init(&conn->timer, on_timer);
@@ -311,7 +326,7 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 	registry_ref(&endpoint->entry);
 	conn->state = UPSTREAM_CONN_CONNECTING;
 	conn->keep_alive = conn->recv_one = conn->send_failed = conn->used = false;
-	conn->expects_large = false;
+	conn->expects_large = conn->half_ended = conn->shut = false;
 	conn->scan = 0;
 	conn->body = (struct http1_body){0};
 	pools->conn_count++;
@@ -336,6 +351,7 @@ void upstream_conn_put(struct upstream_conn *conn)
 	buf_reset(&conn->request);
 	buf_reset(&conn->tail);
 	buf_reset(&conn->partial);
+	buf_done(&conn->opened);
 	trim_bufs(conn);
 	if (pools->free_count < FREE_CONNS_MAX) {
 		list_push_front(&pools->free_conns, &conn->link);

@@ -159,8 +159,10 @@ static int conn_read_head(struct upstream_conn *conn, const struct recv_buf *buf
 			       : -HTTP1_E_NO_MEMORY;
 		buf_reset(&conn->partial);
 		conn->scan = 0;
-		if (ret == 0 && ret_head->status == 101) {
-			upstream_call_fail(conn, UPSTREAM_E_PROTOCOL, "101 that nobody asked for");
+		if (ret == 0 && ret_head->status == 101 &&
+		    !(call->ops->accepts_upgrade && call->ops->accepts_upgrade(call, ret_head))) {
+			upstream_call_fail(conn, UPSTREAM_E_PROTOCOL,
+					   "101 that is no answer to what was asked");
 			return -EPROTO;
 		}
 		if (ret == 0)
@@ -208,7 +210,7 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 	while (!call->head_done && !fresh) {
 		if (conn_read_head(conn, buf, &pos, &head) != 1)
 			return;
-		if (head.status >= 200) {
+		if (head.status >= 200 || head.status == 101) {
 			fresh = true;
 			break;
 		}
@@ -225,6 +227,9 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 		}
 	}
 	if (fresh) {
+		/* Whatever follows a 101 has no framing that would be ours to read. */
+		if (UNLIKELY(head.status == 101))
+			head.framing = HTTP_FRAMING_UNTIL_CLOSE;
 		http1_body_init(&conn->body, head.framing, head.content_length,
 				&http1_limits_default);
 		conn->keep_alive = head.keep_alive && head.framing != HTTP_FRAMING_UNTIL_CLOSE;
@@ -250,6 +255,10 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 		if (UNLIKELY(upstream_call_answered(conn, head.status)))
 			return;
 		call->head_done = true;
+		if (UNLIKELY(head.status == 101)) {
+			call->tunnel = true;
+			call->request_done = false;
+		}
 		call->head_ns = loop_now_ns(conn->pools->loop);
 		conn_choose_recv(conn);
 		call->ops->on_head(call, &head);
@@ -272,12 +281,62 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 	upstream_conn_restart_timer(conn);
 }
 
+/* ---- tunnels ---- */
+
+static void tunnel_over(struct upstream_conn *conn)
+{
+	struct upstream_call *call = conn->call;
+
+	upstream_call_detach(conn);
+	upstream_conn_close(conn);
+	call->ops->on_end(call, NULL, 0);
+}
+
+bool upstream_tunnel_sent(struct upstream_conn *conn)
+{
+	if (conn->send_failed) {
+		/* While it can still speak, receiving says what became of it. */
+		if (conn->half_ended)
+			upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the tunnel");
+		return conn->half_ended;
+	}
+	if (!conn->call->request_done || !send_queue_is_empty(&conn->queue))
+		return false;
+	if (!conn->shut) {
+		conn->shut = true;
+		stream_shutdown_send(&conn->stream);
+	}
+	if (!conn->half_ended)
+		return false;
+	tunnel_over(conn);
+	return true;
+}
+
+static void tunnel_ended(struct upstream_conn *conn, int result)
+{
+	struct upstream_call *call = conn->call;
+
+	if (result < 0 || conn->send_failed) {
+		upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the tunnel");
+		return;
+	}
+	conn->half_ended = true;
+	if (conn->shut)
+		tunnel_over(conn);
+	else
+		call->ops->on_half_end(call);
+}
+
 static void conn_ended(struct upstream_conn *conn, int result)
 {
 	struct upstream_call *call = conn->call;
 
 	if (!call) {
 		upstream_conn_close(conn);
+		return;
+	}
+	if (UNLIKELY(call->tunnel)) {
+		tunnel_ended(conn, result);
 		return;
 	}
 	conn->keep_alive = false;

@@ -101,6 +101,30 @@ def start_nginx(topology, directory, address, port, files):
     return program
 
 
+def start_program(topology, role, argv, address, port, directory):
+    """Any server: its output goes to a file, and it is there when it accepts connections."""
+    output = Path(directory) / "output.log"
+    with open(output, "wb") as log:
+        process = topology.popen(role, *argv, stdout=log, stderr=log)
+    program = Program(process)
+
+    def listening():
+        if process.poll() is not None:
+            raise AssertionError(f"{argv[0]}: {output.read_text()}")
+        try:
+            topology.connect(role, address, port).close()
+            return True
+        except ConnectionRefusedError:
+            return False
+
+    try:
+        wait_until(listening, f"{argv[0]} listens")
+    except BaseException:
+        program.close()
+        raise
+    return program
+
+
 def rss_bytes(pid):
     with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
         for line in status:

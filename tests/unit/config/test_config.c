@@ -205,12 +205,13 @@ static void test_every_key_of_a_listener_is_read(void **state)
 	struct loaded loaded;
 
 	load_good(&loaded, CONFIG_HEAD
+		  "node: { trusted_proxies: [ 10.0.0.0/8 ] }\n"
 		  "listeners:\n"
 		  "  - { name: plain, address: \"192.0.2.10:80\", protocol: http }\n"
 		  "  - name: all\n"
 		  "    address: [ \"*:8080\", \"[2001:db8::1]:443\" ]\n"
 		  "    protocol: http\n"
-		  "    proxy_protocol: off\n"
+		  "    proxy_protocol: require\n"
 		  "    limits: { header_bytes: 64KiB, header_count: 50, uri_bytes: 4KiB, "
 		  "body_bytes: 0, field_bytes: 2KiB, connections_per_source: 5 }\n"
 		  "    timeouts: { header: 3s, idle: 4s, request: 0s, min_body_rate: 2KiB/s }\n"
@@ -221,7 +222,8 @@ static void test_every_key_of_a_listener_is_read(void **state)
 	assert_str(listener->name, "plain");
 	assert_int_equal(listener->connections_per_source, 1000);
 	assert_int_equal(listener->min_body_rate, 1024);
-	assert_int_equal(listener->line, 3);
+	assert_int_equal(listener->line, 4);
+	assert_int_equal(listener->proxy_protocol, LISTENER_PROXY_OFF);
 	assert_int_equal(listener->column, 5);
 	assert_int_equal(listener->tuple_count, 1);
 	assert_int_equal(listener->http1.head_bytes, 32 << 10);
@@ -237,6 +239,7 @@ static void test_every_key_of_a_listener_is_read(void **state)
 
 	listener = &loaded.snapshot->listeners[1];
 	assert_int_equal(listener->tuple_count, 3);
+	assert_int_equal(listener->proxy_protocol, LISTENER_PROXY_REQUIRE);
 	assert_prefix(&listener->tuples[0].prefix, "0.0.0.0/0");
 	assert_prefix(&listener->tuples[1].prefix, "::/0");
 	assert_int_equal(listener->tuples[1].port_first, 8080);
@@ -339,7 +342,8 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 		  "    retry: { on: [ reset, 502, 503, 504 ], attempts: 2, per_try: 500ms, "
 		  "budget: 12.5% }\n"
 		  "    ejection: { consecutive_failures: 3, base: 10s, max: 30% }\n"
-		  "    slow_start: 30s\n");
+		  "    slow_start: 30s\n"
+		  "    proxy_protocol: v2\n");
 	assert_int_equal(loaded.snapshot->upstream_count, 2);
 	upstream = &loaded.snapshot->upstreams[0];
 	assert_str(upstream->name, "one");
@@ -361,6 +365,7 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->ejection.base_ms, 30000);
 	assert_int_equal(upstream->ejection.max_share, 5000);
 	assert_int_equal(upstream->slow_start_ms, 0);
+	assert_int_equal(upstream->proxy_protocol, 0);
 	assert_int_equal(upstream->hash_on.kind, UPSTREAM_HASH_NONE);
 
 	upstream = &loaded.snapshot->upstreams[1];
@@ -386,6 +391,7 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->ejection.base_ms, 10000);
 	assert_int_equal(upstream->ejection.max_share, 3000);
 	assert_int_equal(upstream->slow_start_ms, 30000);
+	assert_int_equal(upstream->proxy_protocol, 2);
 	assert_int_equal(upstream->schedule_len, 4);
 	assert_null(upstream->endpoints[0].endpoint);
 	loaded_done(&loaded);
@@ -443,7 +449,8 @@ static void test_every_key_of_a_route_is_read(void **state)
 		  "      path: { prefix: /cart/ }\n"
 		  "      methods: [ GET, HEAD, PURGE ]\n"
 		  "    listeners: [ web ]\n"
-		  "    proxy: { upstream: shop, timeout: 2s, trailers: on }\n"
+		  "    proxy: { upstream: shop, timeout: 2s, trailers: on, upgrade: [ WebSocket, "
+		  "chat ], tunnel_idle: 1h }\n"
 		  "  - name: old\n"
 		  "    match: { hosts: old.example.com }\n"
 		  "    redirect: { scheme: https, host: www.example.com, path: /new, port: 8443, "
@@ -475,6 +482,10 @@ static void test_every_key_of_a_route_is_read(void **state)
 	assert_ptr_equal(routes[0].proxy.upstream, &loaded.snapshot->upstreams[0]);
 	assert_int_equal(routes[0].proxy.timeout_ms, 2000);
 	assert_true(routes[0].proxy.trailers);
+	assert_int_equal(routes[0].proxy.upgrade_count, 2);
+	assert_str(routes[0].proxy.upgrades[0], "websocket");
+	assert_str(routes[0].proxy.upgrades[1], "chat");
+	assert_int_equal(routes[0].proxy.tunnel_idle_ms, 3600000);
 
 	assert_int_equal(routes[1].order, 1);
 	assert_int_equal(routes[1].host_count, 1);
@@ -501,6 +512,8 @@ static void test_every_key_of_a_route_is_read(void **state)
 	assert_int_equal(routes[3].listener_count, 0);
 	assert_int_equal(routes[3].proxy.timeout_ms, 0);
 	assert_false(routes[3].proxy.trailers);
+	assert_int_equal(routes[3].proxy.upgrade_count, 0);
+	assert_int_equal(routes[3].proxy.tunnel_idle_ms, 300000);
 	loaded_done(&loaded);
 }
 

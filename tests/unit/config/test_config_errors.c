@@ -240,7 +240,7 @@ static void test_listener_errors(void **state)
 		 "    protocol: http\n    limits: { header_bytes: 1, header_count: 0, "
 		 "connections_per_source: 0, field_bytes: 1 }\n"
 		 "    timeouts: { header: 0s, idle: 10, handshake: 1s, min_body_rate: 1KiB "
-		 "}\n    tls: {}\n    proxy_protocol: accept\n    upstream: x\n",
+		 "}\n    tls: {}\n    proxy_protocol: maybe\n    upstream: x\n",
 		 "sluice.yaml:6:29: listener 'a': limits: header_bytes: must be 1KiB to 128KiB, "
 		 "got "
 		 "'1'\n"
@@ -257,8 +257,17 @@ static void test_listener_errors(void **state)
 		 "sluice.yaml:7:69: listener 'a': timeouts: min_body_rate: expected a rate such as "
 		 "1KiB/s, or off, got '1KiB'\n"
 		 "sluice.yaml:8:5: listener 'a': 'tls' is not supported yet\n"
-		 "sluice.yaml:9:21: listener 'a': proxy_protocol: 'accept' is not supported yet\n"
+		 "sluice.yaml:9:21: listener 'a': proxy_protocol: expected one of off, accept, "
+		 "require, got 'maybe'\n"
 		 "sluice.yaml:10:5: listener 'a': 'upstream' is not supported yet\n"},
+		{CONFIG_HEAD "listeners:\n"
+			     "  - { name: a, address: \"*:80\", proxy_protocol: accept }\n"
+			     "  - { name: b, address: \"*:81\", proxy_protocol: off }\n"
+			     "  - { name: c, address: \"*:82\", proxy_protocol: require }\n",
+		 "sluice.yaml:3:5: listener 'a': 'proxy_protocol' needs 'node.trusted_proxies', "
+		 "which says whose headers are believed\n"
+		 "sluice.yaml:5:5: listener 'c': 'proxy_protocol' needs 'node.trusted_proxies', "
+		 "which says whose headers are believed\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));
@@ -547,7 +556,9 @@ static void test_route_action_errors(void **state)
 		 "trailers: "
 		 "maybe, mirror: {} } }\n"
 		 "  - { name: e, match: { path: { exact: /e } }, proxy: { upstream: shop, "
-		 "expose_upstream: [ via, date, all ] } }\n",
+		 "expose_upstream: [ via, date, all ] } }\n"
+		 "  - { name: f, match: { path: { exact: /f } }, proxy: { upstream: shop, "
+		 "upgrade: [ websocket, H2C, \"a b\", tls ], tunnel_idle: 0s } }\n",
 		 "sluice.yaml:5:55: route 'a': proxy: needs 'upstream' or 'split'\n"
 		 "sluice.yaml:6:55: route 'b': proxy: expected a mapping, got 'shop'\n"
 		 "sluice.yaml:7:64: route 'c': proxy: split: needs 1 to 64 upstreams\n"
@@ -555,7 +566,15 @@ static void test_route_action_errors(void **state)
 		 "sluice.yaml:8:90: route 'd': proxy: 'mirror' is not supported yet\n"
 		 "sluice.yaml:9:97: route 'e': proxy: expose_upstream: 'date' is neither 'all' nor "
 		 "a "
-		 "field that is hidden\n"},
+		 "field that is hidden\n"
+		 "sluice.yaml:10:95: route 'f': proxy: upgrade: expected a protocol such as "
+		 "websocket, other than HTTP and TLS, got 'H2C'\n"
+		 "sluice.yaml:10:100: route 'f': proxy: upgrade: expected a protocol such as "
+		 "websocket, other than HTTP and TLS, got 'a b'\n"
+		 "sluice.yaml:10:107: route 'f': proxy: upgrade: expected a protocol such as "
+		 "websocket, other than HTTP and TLS, got 'tls'\n"
+		 "sluice.yaml:10:127: route 'f': proxy: tunnel_idle: must be 1ms to 7d, got "
+		 "'0s'\n"},
 		{CONFIG_HEAD CONFIG_WEB
 		 "routes:\n"
 		 "  - { name: a, match: { path: { exact: /a } }, redirect: { status: 301 } }\n"

@@ -81,6 +81,7 @@ static void test_listener_upstream_and_route_print_every_default(void **state)
 					 "        weight: 1\n"
 					 "    balance: round-robin\n"
 					 "    protocol: http\n"
+					 "    proxy_protocol: off\n"
 					 "    timeouts:\n"
 					 "      connect: 1s\n"
 					 "      response: 30s\n"
@@ -110,7 +111,9 @@ static void test_listener_upstream_and_route_print_every_default(void **state)
 					 "    proxy:\n"
 					 "      upstream: shop\n"
 					 "      timeout: 0s\n"
-					 "      trailers: off\n"));
+					 "      trailers: off\n"
+					 "      expose_upstream: []\n"
+					 "      tunnel_idle: 5m\n"));
 	buf_done(&out);
 }
 
@@ -148,7 +151,7 @@ static void test_effective_configuration_loads_to_itself(void **state)
 		"upstreams:\n"
 		"  - { name: \"0\", endpoints: [ \"unix:/run/a b.sock\", { address: "
 		"10.0.0.1:80, weight: 9 } ], retry: { on: [], budget: 0.5% }, limits: { "
-		"connections: 3 } }\n"
+		"connections: 3 }, proxy_protocol: v1 }\n"
 		"  - { name: a, endpoints: [ 10.0.0.1:80 ], balance: maglev, hash_on: { query: "
 		"\"a b\" } }\n"
 		"  - { name: b, endpoints: [ 10.0.0.1:80 ], balance: maglev, hash_on: source, "
@@ -156,7 +159,9 @@ static void test_effective_configuration_loads_to_itself(void **state)
 		"routes:\n"
 		"  - { name: \"1\", match: { hosts: [ \"*.a.example\", \"[::1]\" ], path: { "
 		"exact: \"/a%20b\" }, methods: [ GET, PURGE ] }, listeners: [ web ], proxy: { "
-		"upstream: \"0\", timeout: 9s, trailers: on, expose_upstream: [ Server, location ] "
+		"upstream: \"0\", timeout: 9s, trailers: on, expose_upstream: [ Server, location "
+		"], "
+		"upgrade: websocket, tunnel_idle: 90s "
 		"} }\n"
 		"  - { name: t, match: { path: { template: \"/t/{a}/{b*}\" }, headers: { X-A: "
 		"\"yes\", "

@@ -130,6 +130,7 @@ struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const 
 	fixture->connection.worker = fixture->worker;
 	fixture->connection.listener = &fixture->listener;
 	fixture->connection.peer = (struct ip_addr){AF_INET, {192, 0, 2, 1}};
+	fixture->connection.origin.source = fixture->connection.peer;
 	exchange = exchange_new(&fixture->connection, &downstream, fixture);
 	assert_non_null(exchange);
 	fixture->exchange = exchange;

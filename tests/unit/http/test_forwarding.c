@@ -49,7 +49,7 @@ static void set_up(struct fixture *fixture, const char *peer, const char *const 
 		fixture->snapshot.node.trusted_proxies.count++;
 	}
 	exchange->config = &fixture->config;
-	exchange->peer = exchange->client = address(peer);
+	exchange->peer = exchange->sender = exchange->client = address(peer);
 	exchange->public_scheme = STR("http");
 	exchange->request.version_minor = 1;
 	exchange->request.fields = fixture->fields;
