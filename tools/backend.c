@@ -1,5 +1,6 @@
 /* `sluice backend`: the backends of L4 services. */
 #include <errno.h>
+#include <string.h>
 
 #include "base/addr.h"
 #include "kern/service_change.h"
@@ -20,6 +21,31 @@ static int state_cell(const json_t *row, struct buf *out)
 		     : output_member(out, row, "drain_left_s", OUTPUT_SECONDS, ", ", " left");
 }
 
+/* "down 12s, Connection refused", "down 12s, in use, ..." where all others are down, too */
+static int health_cell(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "health.state", OUTPUT_TEXT, "", "");
+	const char *state = document_string(row, "health.state");
+
+	if (error || !state)
+		return error;
+	error = output_member(out, row, "health.for_s", OUTPUT_SECONDS, " ", "");
+	if (strcmp(state, "down"))
+		return error;
+	if (!error && json_is_true(document_get(row, "health.in_use")))
+		error = buf_append(out, STR(", in use"));
+	return error ? error : output_member(out, row, "health.last_error", OUTPUT_TEXT, ", ", "");
+}
+
+/* "1,197 good, 3 failed" */
+static int probes_cell(const json_t *row, struct buf *out)
+{
+	int error = output_member(out, row, "health.succeeded", OUTPUT_COUNT, "", " good");
+
+	return error ? error
+		     : output_member(out, row, "health.failed", OUTPUT_COUNT, ", ", " failed");
+}
+
 /* "eth1 10.1.0.1 resolved" */
 static int next_hop_state_cell(const json_t *row, struct buf *out)
 {
@@ -34,6 +60,8 @@ static const struct output_column columns[] = {
 	{"SERVICE", "service", OUTPUT_TEXT, NULL},
 	{"BACKEND", "address", OUTPUT_TEXT, NULL},
 	{"STATE", NULL, OUTPUT_CELL, state_cell},
+	{"HEALTH", NULL, OUTPUT_CELL, health_cell},
+	{"PROBES", NULL, OUTPUT_CELL, probes_cell},
 	{"NEXT HOP", NULL, OUTPUT_CELL, next_hop_state_cell},
 	{"WEIGHT", "weight", OUTPUT_COUNT, NULL},
 	{"SLOTS", "slots", OUTPUT_COUNT, NULL},

@@ -44,6 +44,24 @@ static int read_pins(struct cli *cli, struct buf *out)
 	return 0;
 }
 
+/* States are those that the last daemon came to. */
+static void print_note(struct cli *cli, const json_t *doc)
+{
+	json_t *services = json_object_get(doc, "services"), *service;
+	size_t index;
+
+	pinned_print_note(cli);
+	json_array_foreach(services, index, service)
+	{
+		if (!json_is_object(json_object_get(service, "health")))
+			continue;
+		if (!cli->json)
+			p_text(cli, "Nobody probes backends without it: their health is what was "
+				    "known last.\n");
+		return;
+	}
+}
+
 static int load_pinned(struct cli *cli, json_t **ret_doc)
 {
 	_cleanup_(buf_done)
@@ -57,7 +75,7 @@ static int load_pinned(struct cli *cli, json_t **ret_doc)
 	*ret_doc = json_loadb(text.data, text.len, 0, NULL);
 	if (!*ret_doc)
 		return p_out_of_memory(cli);
-	pinned_print_note(cli);
+	print_note(cli, *ret_doc);
 	return 0;
 }
 
@@ -117,7 +135,8 @@ static int backends_cell(const json_t *row, struct buf *out)
 
 		up += state && !strcmp(state, "up");
 	}
-	return buf_printf(out, "%zu of %zu up", up, json_array_size(backends));
+	return buf_printf(out, "%zu of %zu up%s", up, json_array_size(backends),
+			  json_is_true(document_get(row, "health.fail_open")) ? ", fail open" : "");
 }
 
 /* Slots on their way from one backend to another. */
@@ -166,6 +185,22 @@ static int phases_cell(const json_t *row, struct buf *out)
 	return error;
 }
 
+/* "1 up, 1 down" and how often all were down at once */
+static int health_cell(const json_t *row, struct buf *out)
+{
+	json_int_t fail_opens = json_integer_value(document_get(row, "health.fail_opens"));
+	int error = output_member(out, row, "health.up", OUTPUT_COUNT, "", " up");
+
+	if (!error)
+		error = output_member(out, row, "health.down", OUTPUT_COUNT, ", ", " down");
+	if (!error && fail_opens > 0)
+		error = output_member(out, row, "health.fail_opens", OUTPUT_COUNT, ", failed open ",
+				      fail_opens == 1 ? " time" : " times");
+	if (!error && json_is_false(document_get(row, "health.probed")))
+		error = buf_append(out, STR(", nobody probes"));
+	return error;
+}
+
 static int drain_cell(const json_t *row, struct buf *out)
 {
 	json_int_t drain_ms = json_integer_value(json_object_get(row, "drain_ms"));
@@ -174,17 +209,12 @@ static int drain_cell(const json_t *row, struct buf *out)
 }
 
 static const struct output_column one_columns[] = {
-	{"service", "name", OUTPUT_TEXT, NULL},
-	{"from", "origin", OUTPUT_TEXT, NULL},
-	{"addresses", "addresses", OUTPUT_TEXT, NULL},
-	{"forward", "forward", OUTPUT_TEXT, NULL},
-	{"affinity", "affinity", OUTPUT_TEXT, NULL},
-	{"drain", NULL, OUTPUT_CELL, drain_cell},
-	{"backends", NULL, OUTPUT_CELL, backends_cell},
-	{"slots", NULL, OUTPUT_CELL, phases_cell},
-	{"packets", "packets", OUTPUT_COUNT, NULL},
-	{"bytes", "bytes", OUTPUT_BYTES, NULL},
-	{NULL, NULL, 0, NULL},
+	{"service", "name", OUTPUT_TEXT, NULL},		{"from", "origin", OUTPUT_TEXT, NULL},
+	{"addresses", "addresses", OUTPUT_TEXT, NULL},	{"forward", "forward", OUTPUT_TEXT, NULL},
+	{"affinity", "affinity", OUTPUT_TEXT, NULL},	{"drain", NULL, OUTPUT_CELL, drain_cell},
+	{"backends", NULL, OUTPUT_CELL, backends_cell}, {"health", NULL, OUTPUT_CELL, health_cell},
+	{"slots", NULL, OUTPUT_CELL, phases_cell},	{"packets", "packets", OUTPUT_COUNT, NULL},
+	{"bytes", "bytes", OUTPUT_BYTES, NULL},		{NULL, NULL, 0, NULL},
 };
 
 static const struct output_section list_section = {

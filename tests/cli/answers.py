@@ -105,15 +105,22 @@ SERVICES = {"services": [
     {"name": "dns", "addresses": ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], "protocol": "udp",
      "forward": "ipip", "affinity": "five-tuple", "origin": "config", "drain_ms": 30000, "slots": 65537,
      "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
-     "packets": 1250000, "bytes": 98000000, "backends": [
+     "packets": 1250000, "bytes": 98000000, "health": {
+         "probed": True, "up": 1, "down": 1, "fail_open": False, "fail_opens": 1}, "backends": [
         {"address": "2001:db8:1::11", "state": "up", "weight": 100, "origin": "config",
          "drain_left_s": None, "slots": 65537, "packets": 833000, "bytes": 65000000, "number": 1,
          "next_hop_state": "resolved", "next_hop": "2001:db8:1::11", "device": "eth1",
-         "link_address": "02:00:00:00:01:11"},
+         "link_address": "02:00:00:00:01:11",
+         "health": {"state": "up", "in_use": True, "for_s": None, "probed": True, "probe": "tcp",
+                    "port": 53, "succeeded": 1197, "failed": 3, "not_made": 0, "against_in_row": 0,
+                    "last_error": "Connection timed out", "last_error_s_ago": 4000}},
         {"address": "2001:db8:1::12", "state": "draining", "weight": 50, "origin": "cli",
          "drain_left_s": 21, "slots": 0, "packets": 417000, "bytes": 33000000, "number": 2,
          "next_hop_state": "failed", "next_hop": "2001:db8:1::12", "device": "eth1",
-         "link_address": None},
+         "link_address": None,
+         "health": {"state": "down", "in_use": False, "for_s": 75, "probed": True, "probe": "tcp",
+                    "port": 53, "succeeded": 1160, "failed": 40, "not_made": 0, "against_in_row": 1,
+                    "last_error": "No route to host", "last_error_s_ago": 1}},
     ]},
 ]}
 

@@ -13,6 +13,7 @@ from lib.wait import wait_until
 pytestmark = pytest.mark.one_engine
 
 VIP = "203.0.113.80"
+GATE = "10.77.2.1"  # our address on the backends' link
 SOURCE = "198.18.0.1"  # nobody's: the backends have a route to it
 TO_PORT = 8080
 
@@ -129,6 +130,81 @@ def test_tcp_and_udp_flow_through_nat_both_ways(sluice, topology, wires):
                 client.recv(2048)
     assert sluice.dropped("nat_icmp") >= 1
     assert sluice.dropped("nat_refused") == 0
+
+
+def _called(topology):
+    """The backend that a new connection reaches."""
+    with topology.connect("client", VIP, 80, source=CLIENT[0]) as sock:
+        sock.settimeout(10)
+        sock.sendall(b"who?")
+        return sock.recv(100).decode()
+
+
+def _tell_name(listener, name):
+    with contextlib.suppress(OSError):
+        while True:
+            sock, _ = listener.accept()
+            with sock, contextlib.suppress(OSError):
+                while sock.recv(100):
+                    sock.sendall(name.encode())
+
+
+@contextlib.contextmanager
+def _named(topology, address):
+    with topology.listen("backends", address, TO_PORT) as listener:
+        threading.Thread(target=_tell_name, args=(listener, address), daemon=True).start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.one_engine(False)
+@pytest.mark.parametrize("source, ports", [(SOURCE, "40000-40999"), (GATE, "32768-60999")],
+                         ids=["its own", "ours"])
+def test_nat_leaves_out_a_backend_that_is_down_until_it_is_up(sluice, topology, wires, source,
+                                                              ports):
+    """`ours`: probes leave by the address whose ports of connections are those of nat."""
+    sluice.configure(f"""
+dataplane:
+  interfaces: [ {{ name: {DOWN} }}, {{ name: {UP} }} ]
+  nat: {{ addresses: [ {source} ], ports: {ports} }}
+services:
+  - name: stream
+    address: [ {VIP} ]
+    ports: [ 80 ]
+    protocol: tcp
+    forward: nat
+    backends:
+      - {{ address: {BACKEND[0]}, port: {TO_PORT} }}
+      - {{ address: {BACKEND[1]}, port: {TO_PORT} }}
+    health: {{ probe: tcp, interval: 300ms, timeout: 300ms }}
+""")
+
+    def health(number):
+        rows = sluice.cli_json("backend")["backends"]
+        return next(row["health"] for row in rows
+                    if row["address"] == f"{BACKEND[number]}:{TO_PORT}")
+
+    with _named(topology, BACKEND[0]):
+        with _named(topology, BACKEND[1]):
+            sluice.start()
+            wait_until(lambda: min(health(0)["succeeded"], health(1)["succeeded"]) >= 4,
+                       "both backends answer their probes")
+            assert health(0)["failed"] == health(1)["failed"] == health(0)["not_made"] == 0
+            assert health(0)["port"] == TO_PORT
+            assert {_called(topology) for _ in range(30)} == set(BACKEND[:2])
+        wait_until(lambda: health(1)["state"] == "down" and not health(1)["in_use"], "it is down")
+        assert health(1)["last_error"] == "Connection refused"
+        assert {_called(topology) for _ in range(20)} == {BACKEND[0]}
+        sluice.kill9()
+        assert health(1)["state"] == "down" and not health(1)["probed"]
+        assert {_called(topology) for _ in range(5)} == {BACKEND[0]}
+        sluice.start()
+        assert {_called(topology) for _ in range(20)} == {BACKEND[0]}
+        with _named(topology, BACKEND[1]):
+            wait_until(lambda: health(1)["state"] == "up" and health(1)["in_use"], "it is up again")
+            wait_until(lambda: _called(topology) == BACKEND[1], "it gets connections again")
 
 
 @pytest.mark.parametrize("nat, service, words", [

@@ -36,7 +36,11 @@
 	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \
 	X(BACKEND_CHANGED, "backend_changed", INFO, "a backend came, went or ended its drain")     \
 	X(BACKEND_UNREACHABLE, "backend_unreachable", WARN, "no way or no neighbour to a backend") \
-	X(BACKEND_REACHABLE, "backend_reachable", INFO, "the way to a backend is known again")
+	X(BACKEND_REACHABLE, "backend_reachable", INFO, "the way to a backend is known again")     \
+	X(BACKEND_DOWN, "backend_down", WARN, "probes of a backend fail")                          \
+	X(BACKEND_UP, "backend_up", INFO, "a backend that was down answers its probes")            \
+	X(SERVICE_FAIL_OPEN, "service_fail_open", WARN, "all backends are down: the table stays")  \
+	X(SERVICE_RECOVERED, "service_recovered", INFO, "a backend of the service is up again")
 
 enum event_kind {
 #define X(symbol, name, level, meaning) EVENT_##symbol,

@@ -329,6 +329,114 @@ static void slots_print(struct conf_writer *writer, const char *key, const void 
 		conf_write_plain(writer, key, "auto");
 }
 
+/* ---- health ---- */
+
+struct health_file {
+	int probe;
+	uint64_t port; /* 0: none is said */
+	struct service_health health;
+};
+
+static int health_port_read(const struct field_context *context, const struct conf_node *node,
+			    void *target)
+{
+	static const struct field port = {
+		.key = "port",
+		.kind = FIELD_U64,
+		.offset = offsetof(struct health_file, port),
+		.min = 1,
+		.max = UINT16_MAX,
+	};
+
+	return field_read_value(context, &port, node, context->what, target);
+}
+
+static void health_port_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct health_file *file = target;
+
+	if (file->port)
+		conf_write_u64(writer, key, file->port);
+}
+
+static const struct field_name probe_names[] = {
+	{.name = "tcp", .value = 0},
+};
+
+static const struct field health_fields[] = {
+	{.key = "probe",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct health_file, probe),
+	 .required = true,
+	 .names = probe_names,
+	 .name_count = ARRAY_SIZE(probe_names)},
+	{.key = "port", .kind = FIELD_CUSTOM, .read = health_port_read, .print = health_port_print},
+	{.key = "interval",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct health_file, health.interval_ms),
+	 .min = 100,
+	 .max = 3600000,
+	 .default_text = "2s"},
+	{.key = "timeout",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct health_file, health.timeout_ms),
+	 .min = 10,
+	 .max = 60000,
+	 .default_text = "1s"},
+	{.key = "rise",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct health_file, health.rise),
+	 .min = 1,
+	 .max = 100,
+	 .default_text = "2"},
+	{.key = "fall",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct health_file, health.fall),
+	 .min = 1,
+	 .max = 100,
+	 .default_text = "3"},
+};
+
+static int health_read(const struct field_context *context, const struct conf_node *node,
+		       void *target)
+{
+	struct service_conf *conf = ((struct service_file *)target)->conf;
+	struct health_file file = {.port = 0};
+	struct field_context inner = *context;
+	char what[WHAT_MAX], interval[32], timeout[32];
+
+	(void)snprintf(what, sizeof(what), "%s: health", context->what);
+	inner.what = what;
+	if (field_read(&inner, health_fields, ARRAY_SIZE(health_fields), node, what, &file))
+		return -EINVAL;
+	if (file.health.timeout_ms > file.health.interval_ms) {
+		const struct conf_node *place = conf_get(node, "timeout");
+
+		conf_error(
+			context->errors, place ? place : node,
+			"%s: timeout %s is longer than interval %s", what,
+			units_format_duration(file.health.timeout_ms, timeout, sizeof(timeout)),
+			units_format_duration(file.health.interval_ms, interval, sizeof(interval)));
+		return -EINVAL;
+	}
+	conf->health = file.health;
+	conf->health.enabled = true;
+	conf->health.port = (uint16_t)file.port;
+	return 0;
+}
+
+static void health_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct service_conf *conf = ((const struct service_file *)target)->conf;
+	const struct health_file file = {.port = conf->health.port, .health = conf->health};
+
+	if (!conf->health.enabled)
+		return;
+	conf_write_open_mapping(writer, key);
+	field_write(writer, health_fields, ARRAY_SIZE(health_fields), &file);
+	conf_write_close(writer);
+}
+
 static const struct field service_fields[] = {
 	{.key = "name",
 	 .kind = FIELD_STRING,
@@ -374,7 +482,7 @@ static const struct field service_fields[] = {
 	 .required = true,
 	 .read = backends_read,
 	 .print = backends_print},
-	{.key = "health", .kind = FIELD_NOT_YET},
+	{.key = "health", .kind = FIELD_CUSTOM, .read = health_read, .print = health_print},
 };
 
 static const struct field drain_field = {
@@ -427,6 +535,16 @@ static int check_slots(const struct field_context *context, const struct conf_no
 	return -EINVAL;
 }
 
+static int check_health(const struct field_context *context, const struct conf_node *node,
+			const struct service_conf *conf)
+{
+	if (!conf->health.enabled || service_probe_port(conf, 0))
+		return 0;
+	conf_error(context->errors, conf_get(node, "health"),
+		   "%s: health: 'port' is required: the service has no single port", context->what);
+	return -EINVAL;
+}
+
 static int check_families(const struct field_context *context, const struct service_conf *conf)
 {
 	const struct service_backend *backend = NULL;
@@ -460,6 +578,7 @@ static int service_read(const struct field_context *context, const struct conf_n
 	if (r)
 		return -EINVAL;
 	r = check_slots(&inner, node, &file);
+	r |= check_health(&inner, node, conf);
 	return check_families(&inner, conf) || r ? -EINVAL : 0;
 }
 

@@ -19,14 +19,21 @@ static void on_event(enum service_event event, const char *service, const char *
 		[SERVICE_BACKEND_ADDED] = "added",
 		[SERVICE_BACKEND_REMOVED] = "removed: it drains",
 		[SERVICE_BACKEND_DRAINED] = "its drain is over",
+		[SERVICE_FAILS_OPEN] = "all backends are down: new connections go where they went",
+		[SERVICE_RECOVERED] = "a backend is up again",
 	};
+	enum event_kind kind = backend ? EVENT_BACKEND_CHANGED : EVENT_SERVICE_CHANGED;
 	char object[EVENT_OBJECT_MAX];
+
+	if (event == SERVICE_FAILS_OPEN)
+		kind = EVENT_SERVICE_FAIL_OPEN;
+	else if (event == SERVICE_RECOVERED)
+		kind = EVENT_SERVICE_RECOVERED;
 
 	(void)snprintf(object, sizeof(object), "%s%s%s", service, backend ? " " : "",
 		       backend ? backend : "");
 	log_info("control", "service %s: %s", object, texts[event]);
-	event_publish(backend ? EVENT_BACKEND_CHANGED : EVENT_SERVICE_CHANGED,
-		      str_from_cstr(object), "%s", texts[event]);
+	event_publish(kind, str_from_cstr(object), "%s", texts[event]);
 }
 
 int services_open(struct services *services, struct dataplane *dataplane, struct loop *loop,
@@ -41,24 +48,29 @@ int services_open(struct services *services, struct dataplane *dataplane, struct
 	services->set.on_event = on_event;
 	services->set.scan_due = true; /* what an earlier daemon left to be looked at */
 	next_hops_init(&services->next_hops, &services->set, dataplane, loop);
+	health_init(&services->health, &services->set, loop);
 	services->open = true;
 	return 0;
 }
 
 void services_stop(struct services *services)
 {
-	if (services->open)
-		next_hops_stop(&services->next_hops);
+	if (!services->open)
+		return;
+	next_hops_stop(&services->next_hops);
+	health_stop(&services->health);
 }
 
 bool services_are_stopped(const struct services *services)
 {
-	return !services->open || next_hops_are_stopped(&services->next_hops);
+	return !services->open || (next_hops_are_stopped(&services->next_hops) &&
+				   health_is_stopped(&services->health));
 }
 
 void services_close(struct services *services)
 {
 	next_hops_done(&services->next_hops);
+	health_done(&services->health);
 	if (services->open)
 		service_maps_close(&services->set.maps);
 	service_overlay_done(&services->overlay);
@@ -123,6 +135,9 @@ int services_apply(struct services *services, const struct snapshot *snapshot, s
 	if (!r)
 		r = service_set_apply(&services->set, confs.items, confs.count, clock_boot_ns(),
 				      err);
+	if (!r)
+		r = health_sync(&services->health, confs.items, confs.count,
+				&snapshot->dataplane.nat, err);
 	if (r)
 		error_prefix(err, "services");
 	return r;
@@ -134,6 +149,7 @@ void services_tick(struct services *services)
 		return;
 	service_set_tick(&services->set, clock_boot_ns());
 	next_hops_tick(&services->next_hops);
+	health_tick(&services->health);
 }
 
 /* ---- changes by people ---- */

@@ -11,6 +11,7 @@
 #ifndef SLUICE_CONTROL_SERVICES_H
 #define SLUICE_CONTROL_SERVICES_H
 
+#include "control/health.h"
 #include "control/next_hops.h"
 #include "http/snapshot.h"
 #include "kern/service.h"
@@ -20,6 +21,7 @@ struct services {
 	struct service_set set;
 	struct service_overlay overlay;
 	struct next_hops next_hops;
+	struct health health;
 	bool open;
 };
 

@@ -125,11 +125,15 @@ enum service_event {
 	SERVICE_BACKEND_ADDED,
 	SERVICE_BACKEND_REMOVED,
 	SERVICE_BACKEND_DRAINED, /* its drain is over */
+	SERVICE_FAILS_OPEN,	 /* no backend is up: the table stays as it was */
+	SERVICE_RECOVERED,	 /* one is up again */
 };
 
 struct service_set {
 	struct service_maps maps;
 	struct neighbours *neighbours; /* the owner's; NULL: nothing is known of next hops */
+	/* The owner's, by number of the backend, NULL where there is none; NULL: nobody probes. */
+	struct service_probe *const *probes;
 	uint64_t refused;      /* flows that found no room so far; without counts, the caller's */
 	uint64_t scanned_ns;   /* when the last scan began */
 	uint64_t removed_ns;   /* when keys were removed last */
@@ -152,9 +156,42 @@ int service_set_apply(struct service_set *set, const struct service_conf *confs,
 		      uint64_t now_ns, struct error *err);
 /* To be called every second. */
 void service_set_tick(struct service_set *set, uint64_t now_ns);
-/* A backend's probes began to fail, or succeed again. -ENOENT. */
+
+/* ---- health ---- */
+
+/* What one who probes a backend has seen since the probing began. */
+struct service_probe {
+	struct service_health conf;
+	uint16_t port;	    /* that is called */
+	bool up;	    /* what it came to, also in the maps */
+	unsigned int row;   /* outcomes in a row that speak against that */
+	int last_error;	    /* errno of the last failure; 0: none */
+	uint64_t failed_ns; /* CLOCK_BOOTTIME of that */
+	uint64_t succeeded, failed;
+	uint64_t not_made; /* for want of something on this host: says nothing of the backend */
+};
+
+/* Counts an outcome: 0 or the errno. True: `up` changed. */
+bool service_probe_note(struct service_probe *probe, int error, uint64_t now_ns);
+/* How long until the first probe, and from the beginning of one to the next; `random`: any bits. */
+uint64_t service_probe_first_ms(const struct service_health *conf, uint64_t random);
+uint64_t service_probe_next_ms(const struct service_health *conf, uint64_t random);
+/* The port to call for a backend with `port` of its own; 0: the configuration has to say it. */
+uint16_t service_probe_port(const struct service_conf *conf, uint16_t port);
+
+/* Probes of the backend at this place say so; settling brings that into force. */
+void service_set_note_health(struct service_set *set, uint32_t place, bool up, uint64_t now_ns);
+/*
+ * Backends that are down get no packet. When all that might get new connections are down, the table
+ * stays as it was: probes that all fail tell more of the prober than of the backends. `again`: the
+ * last call failed (-ENOMEM).
+ */
+int service_set_settle(struct service_set *set, uint32_t service, bool again, uint64_t now_ns);
+/* Both, by name. -ENOENT. */
 int service_set_health(struct service_set *set, const char *service, const struct ip_addr *addr,
 		       uint16_t port, bool up, uint64_t now_ns);
+/* UINT32_MAX: there is none. */
+uint32_t service_set_find(const struct service_set *set, struct str name);
 
 /*
  * Has `neighbours` keep the next hops of all backends in the maps, and of those in confs, which are

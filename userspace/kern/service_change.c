@@ -209,6 +209,7 @@ static int read_service(const struct service_maps *maps, uint32_t number,
 		.slot_count = service->slot_count,
 		.drain_ms = info->drain_ms,
 		.from_cli = info->from_cli,
+		.health = {.enabled = info->probed},
 		.backends = calloc(service->backend_count + 1, sizeof(*conf->backends)),
 	};
 	if (!conf->addresses || !conf->ports || !conf->backends)

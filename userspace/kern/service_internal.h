@@ -4,6 +4,7 @@
  *   service_keys    addresses and ports ──► number of a service
  *   service_slots   tables, phases, scans of the flow table
  *   service_set     services and their pools; calls the other two
+ *   service_health  what probes say, and what comes of it
  *   service_nat     passes over the tables of mode nat
  *   service_change  changes by people: may they be made, and without a daemon?
  *   service_view    reading it all back
@@ -59,6 +60,21 @@ int service_keys_check(const struct service_set *set, const struct service_conf 
 int service_keys_sync(struct service_set *set, const struct service_conf *confs,
 		      const uint32_t *numbers, unsigned int count, uint64_t now_ns);
 
+/*
+ * DOWN of each backend as FAILING of all says, before the slots follow. True: something changed;
+ * service_health_bury() then has to follow the slots.
+ */
+bool service_health_settle(struct service_set *set, uint32_t number);
+/* Flow entries of those that are down are misses from now on. */
+void service_health_bury(struct service_set *set, uint32_t number);
+/* What probes said of the backends of `from`, for the same ones of `to`, which is new. */
+void service_health_inherit(struct service_set *set, uint32_t from, uint32_t to);
+
+void service_tell(struct service_set *set, enum service_event event, const char *service,
+		  const char *backend);
+/* Place of the backend in sl_backends, 0: none (place 0 is never one). */
+uint32_t service_find_backend(const struct service_set *set, uint32_t number,
+			      const struct ip_addr *addr, uint16_t port);
 bool service_takes_new(const struct sl_backend_info *info);
 void service_addr_be(const struct ip_addr *addr, uint32_t *ret_be);
 

@@ -1,9 +1,10 @@
 /* Services as the admin API and the CLI without a daemon show them. */
 #include <net/if.h>
 #include <netinet/in.h>
+#include <string.h>
 
 #include "base/util.h"
-#include "kern/service.h"
+#include "kern/service_internal.h"
 #include "kern/service_words.h"
 
 struct walk {
@@ -47,6 +48,50 @@ static void write_next_hop(struct json_writer *json, const struct service_set *s
 		json_nil(json, "link_address");
 }
 
+static void write_outcomes(struct json_writer *json, const struct service_probe *probe,
+			   uint64_t now_ns)
+{
+	json_cstring(json, "probe", "tcp");
+	json_u64(json, "port", probe->port);
+	json_u64(json, "succeeded", probe->succeeded);
+	json_u64(json, "failed", probe->failed);
+	json_u64(json, "not_made", probe->not_made);
+	json_u64(json, "against_in_row", probe->row);
+	if (probe->last_error) {
+		json_cstring(json, "last_error", strerror(probe->last_error));
+		json_u64(json, "last_error_s_ago", (now_ns - probe->failed_ns) / NS_PER_S);
+	} else {
+		json_nil(json, "last_error");
+		json_nil(json, "last_error_s_ago");
+	}
+}
+
+/* The state is pinned, the rest is what the daemon knows. */
+static void write_health(struct json_writer *json, const struct walk *walk,
+			 const struct service_backend_view *view)
+{
+	const struct service_set *set = walk->set;
+	const struct sl_backend_info *info = view->info;
+	const struct service_probe *probe = set->probes ? set->probes[view->number] : NULL;
+
+	if (!set->maps.service_info[view->backend->service].probed ||
+	    (info->state & SL_BACKEND_REMOVED)) {
+		json_nil(json, "health");
+		return;
+	}
+	json_open_object(json, "health");
+	json_cstring(json, "state", info->state & SL_BACKEND_FAILING ? "down" : "up");
+	json_bool(json, "in_use", !(info->state & SL_BACKEND_DOWN));
+	if (info->health_boot_ns)
+		json_u64(json, "for_s", (walk->now_ns - info->health_boot_ns) / NS_PER_S);
+	else
+		json_nil(json, "for_s");
+	json_bool(json, "probed", probe != NULL);
+	if (probe)
+		write_outcomes(json, probe, walk->now_ns);
+	json_close_object(json);
+}
+
 static int write_backend(const struct service_backend_view *view, void *arg)
 {
 	const struct walk *walk = arg;
@@ -70,9 +115,35 @@ static int write_backend(const struct service_backend_view *view, void *arg)
 	json_u64(json, "packets", view->packets);
 	json_u64(json, "bytes", view->bytes);
 	json_u64(json, "number", view->number);
+	write_health(json, walk, view);
 	write_next_hop(json, walk->set, &addr);
 	json_close_object(json);
 	return 0;
+}
+
+static void write_service_health(struct json_writer *json, const struct service_set *set,
+				 const struct service_view *view)
+{
+	uint64_t up = 0, down = 0;
+
+	if (!view->info->probed) {
+		json_nil(json, "health");
+		return;
+	}
+	for (uint32_t i = 1; i < view->service->backend_count; i++) {
+		uint32_t state = set->maps.backend_info[view->service->backend_base + i].state;
+		bool counts = (state & SL_BACKEND_USED) && !(state & SL_BACKEND_REMOVED);
+
+		up += counts && !(state & SL_BACKEND_FAILING);
+		down += counts && (state & SL_BACKEND_FAILING);
+	}
+	json_open_object(json, "health");
+	json_bool(json, "probed", set->probes != NULL);
+	json_u64(json, "up", up);
+	json_u64(json, "down", down);
+	json_bool(json, "fail_open", view->info->fail_open);
+	json_u64(json, "fail_opens", view->info->fail_opens);
+	json_close_object(json);
 }
 
 static int write_service(const struct service_view *view, void *arg)
@@ -100,6 +171,7 @@ static int write_service(const struct service_view *view, void *arg)
 	json_close_object(json);
 	json_u64(json, "packets", view->packets);
 	json_u64(json, "bytes", view->bytes);
+	write_service_health(json, set, view);
 	json_open_array(json, "backends");
 	if (!r)
 		r = service_set_walk_backends(set, view->number, write_backend, arg);

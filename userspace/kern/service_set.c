@@ -48,8 +48,8 @@ static uint32_t room_for(unsigned int backend_count)
 	return MIN(MAX(backend_count * 2 + 2, POOL_ROOM_LEAST), SL_POOL_MAX);
 }
 
-static void tell(struct service_set *set, enum service_event event, const char *service,
-		 const char *backend)
+void service_tell(struct service_set *set, enum service_event event, const char *service,
+		  const char *backend)
 {
 	if (set->on_event)
 		set->on_event(event, service, backend, set->arg);
@@ -62,13 +62,13 @@ static void tell_backend(struct service_set *set, enum service_event event, uint
 	struct ip_addr addr = service_ip(backend->addr_be, backend->family);
 	char text[ADDR_TEXT_MAX];
 
-	tell(set, event, set->maps.service_info[service].name,
-	     service_backend_format(&addr, backend->port, text, sizeof(text)));
+	service_tell(set, event, set->maps.service_info[service].name,
+		     service_backend_format(&addr, backend->port, text, sizeof(text)));
 }
 
 /* ---- finding ---- */
 
-static uint32_t find_service(const struct service_set *set, struct str name)
+uint32_t service_set_find(const struct service_set *set, struct str name)
 {
 	for (uint32_t i = 0; i < set->maps.service_count; i++)
 		if (set->maps.service_info[i].use == SL_SERVICE_USED &&
@@ -77,9 +77,8 @@ static uint32_t find_service(const struct service_set *set, struct str name)
 	return NO_SERVICE;
 }
 
-/* Place of the backend in sl_backends, 0: none (place 0 is never one). */
-static uint32_t find_backend(const struct service_set *set, uint32_t number,
-			     const struct ip_addr *addr, uint16_t port)
+uint32_t service_find_backend(const struct service_set *set, uint32_t number,
+			      const struct ip_addr *addr, uint16_t port)
 {
 	const struct sl_service *service = &set->maps.services[number];
 
@@ -124,8 +123,8 @@ static bool has_room(const struct service_set *set, uint32_t number,
 		room += !(set->maps.backend_info[service->backend_base + i].state &
 			  SL_BACKEND_USED);
 	for (unsigned int i = 0; i < conf->backend_count; i++)
-		needed +=
-			!find_backend(set, number, &conf->backends[i].addr, conf->backends[i].port);
+		needed += !service_find_backend(set, number, &conf->backends[i].addr,
+						conf->backends[i].port);
 	return needed <= room;
 }
 
@@ -233,7 +232,7 @@ static int plan(const struct service_set *set, const struct service_conf *confs,
 	int r = service_keys_check(set, confs, count, err);
 
 	for (unsigned int i = 0; i < count && !r; i++) {
-		uint32_t number = find_service(set, confs[i].name);
+		uint32_t number = service_set_find(set, confs[i].name);
 
 		steps[i].number = number;
 		steps[i].is_new = number == NO_SERVICE || !fits_in_place(set, number, &confs[i]);
@@ -326,6 +325,7 @@ static int update_pool(struct service_set *set, uint32_t number, const struct se
 {
 	const struct sl_service *service = &set->maps.services[number];
 	bool changed = false;
+	int r;
 
 	for (uint32_t i = 1; i < service->backend_count; i++) {
 		uint32_t place = service->backend_base + i;
@@ -338,6 +338,8 @@ static int update_pool(struct service_set *set, uint32_t number, const struct se
 		if (!want && removed)
 			continue;
 		changed |= update_backend(set, number, place, want, now_ns);
+		if (!conf->health.enabled)
+			service_set_note_health(set, place, true, now_ns);
 		if (!want || removed)
 			tell_backend(set, want ? SERVICE_BACKEND_ADDED : SERVICE_BACKEND_REMOVED,
 				     number, place);
@@ -345,14 +347,18 @@ static int update_pool(struct service_set *set, uint32_t number, const struct se
 	for (unsigned int i = 0; i < conf->backend_count; i++) {
 		const struct service_backend *its = &conf->backends[i];
 
-		if (find_backend(set, number, &its->addr, its->port))
+		if (service_find_backend(set, number, &its->addr, its->port))
 			continue;
 		add_backend(set, number, its);
 		tell_backend(set, SERVICE_BACKEND_ADDED, number,
-			     find_backend(set, number, &its->addr, its->port));
+			     service_find_backend(set, number, &its->addr, its->port));
 		changed = true;
 	}
-	return changed ? service_slots_rebuild(set, number, now_ns) : 0;
+	changed |= service_health_settle(set, number);
+	r = changed ? service_slots_rebuild(set, number, now_ns) : 0;
+	if (!r)
+		service_health_bury(set, number);
+	return r;
 }
 
 /* ---- services ---- */
@@ -363,10 +369,12 @@ static void write_info(struct service_set *set, uint32_t number, const struct se
 
 	info->drain_ms = conf->drain_ms;
 	info->from_cli = conf->from_cli;
+	info->probed = conf->health.enabled;
 }
 
+/* `former`: the one of this name that it takes the place of, or NO_SERVICE. */
 static int make_service(struct service_set *set, const struct step *step,
-			const struct service_conf *conf)
+			const struct service_conf *conf, uint32_t former)
 {
 	struct service_maps *maps = &set->maps;
 	struct sl_service_info *info = &maps->service_info[step->number];
@@ -385,9 +393,13 @@ static int make_service(struct service_set *set, const struct step *step,
 	       step->made.backend_count * sizeof(*maps->backend_info));
 	for (unsigned int i = 0; i < conf->backend_count; i++)
 		add_backend(set, step->number, &conf->backends[i]);
+	if (former != NO_SERVICE && conf->health.enabled)
+		service_health_inherit(set, former, step->number);
+	(void)service_health_settle(set, step->number);
 	r = service_slots_fill(set, step->number);
 	if (r)
 		return r;
+	service_health_bury(set, step->number);
 	zero_counter(maps->service_counts_fd, step->number);
 	publish_u32(&maps->services[step->number].flags, SL_SERVICE_LIVE);
 	info->use = SL_SERVICE_USED;
@@ -417,8 +429,8 @@ static void leave_others(struct service_set *set, const uint32_t *numbers, unsig
 		if (wanted || set->maps.service_info[i].use != SL_SERVICE_USED)
 			continue;
 		leave(set, i, now_ns);
-		tell(set, renewed ? SERVICE_REPLACED : SERVICE_REMOVED,
-		     set->maps.service_info[i].name, NULL);
+		service_tell(set, renewed ? SERVICE_REPLACED : SERVICE_REMOVED,
+			     set->maps.service_info[i].name, NULL);
 	}
 }
 
@@ -435,14 +447,14 @@ int service_set_apply(struct service_set *set, const struct service_conf *confs,
 	if (r)
 		return r;
 	for (unsigned int i = 0; i < count && !r; i++) {
-		bool known = find_service(set, confs[i].name) != NO_SERVICE;
+		uint32_t former = service_set_find(set, confs[i].name);
 
 		numbers[i] = steps[i].number;
 		if (steps[i].is_new) {
-			r = make_service(set, &steps[i], &confs[i]);
-			if (!r && !known)
-				tell(set, SERVICE_ADDED, set->maps.service_info[numbers[i]].name,
-				     NULL);
+			r = make_service(set, &steps[i], &confs[i], former);
+			if (!r && former == NO_SERVICE)
+				service_tell(set, SERVICE_ADDED,
+					     set->maps.service_info[numbers[i]].name, NULL);
 		} else {
 			write_info(set, numbers[i], &confs[i]);
 			r = update_pool(set, numbers[i], &confs[i], now_ns);
@@ -454,30 +466,6 @@ int service_set_apply(struct service_set *set, const struct service_conf *confs,
 		return error_set_errno(err, r, "the services cannot be written");
 	leave_others(set, numbers, count, now_ns);
 	return 0;
-}
-
-int service_set_health(struct service_set *set, const char *service, const struct ip_addr *addr,
-		       uint16_t port, bool up, uint64_t now_ns)
-{
-	uint32_t number = find_service(set, str_from_cstr(service)), place;
-	struct sl_backend_info *info;
-	int r;
-
-	place = number == NO_SERVICE ? 0 : find_backend(set, number, addr, port);
-	if (!place)
-		return -ENOENT;
-	info = &set->maps.backend_info[place];
-	if (up == !(info->state & SL_BACKEND_DOWN))
-		return 0;
-	info->state ^= SL_BACKEND_DOWN;
-	if (!is_over(info))
-		publish_u32(&set->maps.backends[place].flags, SL_BACKEND_LIVE);
-	r = service_slots_rebuild(set, number, now_ns);
-	if (!r && !up) {
-		service_slots_forget(set, number, place - set->maps.services[number].backend_base);
-		publish_u32(&set->maps.backends[place].flags, SL_BACKEND_LIVE | SL_BACKEND_DEAD);
-	}
-	return r;
 }
 
 /* ---- time ---- */

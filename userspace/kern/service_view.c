@@ -43,7 +43,7 @@ const char *service_backend_state(const struct sl_backend_info *info)
 		return "drained";
 	if (info->state & SL_BACKEND_DRAINING)
 		return "draining";
-	return info->state & SL_BACKEND_DOWN ? "down" : "up";
+	return info->state & SL_BACKEND_FAILING ? "down" : "up";
 }
 
 static void read_counter(int fd, uint32_t index, uint64_t *ret_packets, uint64_t *ret_bytes)

@@ -117,7 +117,7 @@ def receive(sock, length):
 
 class Servers:
     """
-    On one backend: a TCP and a UDP server on the services' addresses. The answer to a message is
+    On one backend: a TCP and a UDP server on the services' addresses, TCP on its own, too. The answer to a message is
     the backend's number, the hash of what came, and all of it.
     """
 
@@ -127,6 +127,8 @@ class Servers:
         self._socks, self._threads = [], []
         self._lock = threading.Lock()
         role = f"backend{number}"
+        for address in (backend(number), backend6(number)):  # where probes call
+            self._start(topology.listen(role, address, TCP_PORT), self._accept)
         for address in (VIP, VIP6):
             listener = topology.listen(role, address, TCP_PORT)
             self._start(listener, self._accept)

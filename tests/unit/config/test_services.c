@@ -8,7 +8,8 @@
 	"services:\n"                                                                              \
 	"  - { name: dns, address: [ 192.0.2.53, 192.0.2.54 ], ports: [ 53, \"1000-2000\" ],\n"    \
 	"      protocol: udp, forward: ipip, drain: 5s, slots: 1000,\n"                            \
-	"      backends: [ 10.1.0.11, { address: 2001:db8::2, weight: 50 } ] }\n"
+	"      backends: [ 10.1.0.11, { address: 2001:db8::2, weight: 50 } ],\n"                   \
+	"      health: { probe: tcp, port: 53, timeout: 500ms, fall: 5 } }\n"
 
 #define SERVICE(name, rest)                                                                        \
 	"  - { name: " name ", address: 192.0.2.1, protocol: tcp, forward: ipip,\n"                \
@@ -36,6 +37,12 @@ static void test_services_are_read_with_their_defaults(void **state)
 	assert_int_equal(conf->backends[0].weight, 100);
 	assert_int_equal(conf->backends[1].weight, 50);
 	assert_int_equal(conf->backends[1].addr.family, AF_INET6);
+	assert_true(conf->health.enabled);
+	assert_int_equal(conf->health.port, 53);
+	assert_int_equal(conf->health.interval_ms, 2000);
+	assert_int_equal(conf->health.timeout_ms, 500);
+	assert_int_equal(conf->health.rise, 2);
+	assert_int_equal(conf->health.fall, 5);
 	loaded_done(&loaded);
 }
 
@@ -51,6 +58,7 @@ static void test_effective_services_read_to_the_same(void **state)
 	assert_int_equal(buf_append(&printed[0], str_make("", 1)), 0);
 	assert_non_null(strstr(printed[0].data, "drain: 5s"));
 	assert_non_null(strstr(printed[0].data, "slots: 1009"));
+	assert_non_null(strstr(printed[0].data, "timeout: 500ms"));
 	config_load_text(&second, printed[0].data, NULL);
 	assert_string_equal(second.printed.data, "");
 	assert_int_equal(config_print_effective(second.snapshot, &printed[1]), 0);
@@ -76,6 +84,18 @@ static void test_errors_name_their_place(void **state)
 		 "sluice.yaml:4:46: service 'a': unknown key 'helth'; did you mean 'health'?\n"},
 		{"services:\n" SERVICE("a", "ports: [ 80 ], affinity: quic-cid"),
 		 "sluice.yaml:4:56: service 'a': affinity: 'quic-cid' is not supported yet\n"},
+		{"services:\n" SERVICE("a", "ports: [ 80 ], health: { probe: http, rise: 0 }"),
+		 "sluice.yaml:4:63: service 'a': health: probe: expected tcp, got 'http'; did you "
+		 "mean 'tcp'?\n"
+		 "sluice.yaml:4:75: service 'a': health: rise: must be 1 to 100, got '0'\n"},
+		{"services:\n" SERVICE("a", "ports: [ 80 ], health: { port: 0 }"),
+		 "sluice.yaml:4:54: service 'a': health: 'probe' is required\n"
+		 "sluice.yaml:4:62: service 'a': health: port: must be 1 to 65535, got '0'\n"},
+		{"services:\n" SERVICE("a", "ports: [ 80-81 ], health: { probe: tcp }"),
+		 "sluice.yaml:4:57: service 'a': health: 'port' is required: the service has no "
+		 "single port\n"},
+		{"services:\n" SERVICE("a", "ports: [ 80 ], health: { probe: tcp, timeout: 3s }"),
+		 "sluice.yaml:4:77: service 'a': health: timeout 3s is longer than interval 2s\n"},
 		{"services:\n" SERVICE("a", "ports: [ 80 ], slots: 99"),
 		 "sluice.yaml:4:53: service 'a': slots: must be 101 to 1638431, got '99'\n"},
 		{"services:\n" SERVICE("a", "ports: [ 80 ]") SERVICE("a", "ports: [ 81 ]"),
