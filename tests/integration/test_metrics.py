@@ -2,12 +2,13 @@
 import os
 import re
 import socket
+import struct
 import subprocess
 
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.netns import BACKEND, SLUICE
+from lib.netns import BACKEND, DOWN, SLUICE, inside
 from lib.prometheus import PORT, Page, connect, fetch, scrape
 from lib.wait import wait_until
 from lib.wire import Closed, Wire, request, response
@@ -140,6 +141,60 @@ def test_every_metric_is_described_and_every_described_one_is_there(topology, sl
     described.update(name for name in page.types if name in counters)
     assert set(page.types) - described == set()
     assert {name for name in described if "NAME" not in name} - set(page.types) == set()
+
+
+@pytest.fixture
+def forwarding(topology):
+    topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_forward=1")
+    yield
+    topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_forward=0")
+
+
+def test_services_and_backends_have_their_rows(topology, sluice, forwarding):
+    with topology.listen("backends", BACKEND[0], BACKEND_PORT):
+        start(sluice, METRICS + f"""
+dataplane: {{ interfaces: [ {{ name: {DOWN} }} ] }}
+services:
+  - {{ name: plain, address: 198.51.100.1, ports: 80, protocol: tcp, forward: ipip, slots: 211,
+       backends: [ {{ address: {BACKEND[0]}, weight: 7 }} ] }}
+  - {{ name: probed, address: 198.51.100.2, ports: {BACKEND_PORT}, protocol: udp, forward: ipip,
+       slots: 211, backends: [ {BACKEND[0]}, {BACKEND[1]} ],
+       health: {{ probe: tcp, interval: 200ms, timeout: 200ms }} }}
+""")
+        up, down = ({"service": "probed", "backend": BACKEND[number]} for number in (0, 1))
+        page = wait_until(lambda: (lambda each: each if each.get("sluice_backend_up", **down) == 0
+                                   else None)(scrape(topology)), "one backend is down")
+        done = subprocess.run(["promtool", "check", "metrics"], input=fetch(topology).body,
+                              capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert page.get("sluice_backend_up", **up) == 1
+        assert page.get("sluice_backend_probes_total", result="failed", **down) >= 3
+        assert page.get("sluice_backend_probes_total", result="succeeded", **up) >= 1
+        assert page.get("sluice_backend_probes_total", result="failed", **up) == 0
+        states = {labels[1][1]: value for labels, value in page.all(
+            "sluice_service_backends", service="probed").items()}
+        assert states == {"up": 1, "down": 1, "draining": 0, "drained": 0, "removed": 0}
+        assert page.get("sluice_service_fail_open", service="probed") == 0
+        assert not page.all("sluice_backend_up", service="plain"), "nobody probes it"
+        plain = {"service": "plain", "backend": BACKEND[0]}
+        assert page.get("sluice_backend_weight", **plain) == 7
+        before = page.get("sluice_service_packets_total", service="plain")
+        with inside(topology.netns("client")):
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        with raw:
+            for port in range(10):
+                raw.sendto(struct.pack("!HHIIBBHHH", 1000 + port, 80, 1, 0, 0x50, 2, 100, 0, 0),
+                           ("198.51.100.1", 0))
+        page = wait_until(lambda: (lambda each: each if each.get(
+            "sluice_service_packets_total", service="plain") == before + 10 else None)(
+                scrape(topology)), "the packets are counted")
+        assert page.get("sluice_service_bytes_total", service="plain") == 10 * 54  # with the Ethernet header
+        assert page.get("sluice_backend_packets_total", **plain) == 10
+        assert page.get("sluice_backend_bytes_total", **plain) == 10 * 54  # with the Ethernet header
+    page = wait_until(lambda: (lambda each: each if each.get(
+        "sluice_service_fail_open", service="probed") == 1 else None)(scrape(topology)),
+                      "all are down")
+    assert page.get("sluice_service_fail_opens_total", service="probed") == 1
 
 
 def test_other_requests_are_refused(topology, sluice):

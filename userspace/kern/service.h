@@ -225,6 +225,11 @@ int service_set_walk(const struct service_set *set,
 int service_set_walk_backends(const struct service_set *set, uint32_t service,
 			      int (*visit)(const struct service_backend_view *view, void *arg),
 			      void *arg);
+/* What one service or backend has got so far, by its number; 0 where nothing can be read. */
+void service_set_read_service(const struct service_set *set, uint32_t number, uint64_t *ret_packets,
+			      uint64_t *ret_bytes);
+void service_set_read_backend(const struct service_set *set, uint32_t place, uint64_t *ret_packets,
+			      uint64_t *ret_bytes);
 /* Without the work of counting slots and packets. */
 void service_set_each_backend(const struct service_set *set,
 			      void (*visit)(uint32_t service, const struct ip_addr *addr,

@@ -61,6 +61,18 @@ static void read_counter(int fd, uint32_t index, uint64_t *ret_packets, uint64_t
 	}
 }
 
+void service_set_read_service(const struct service_set *set, uint32_t number, uint64_t *ret_packets,
+			      uint64_t *ret_bytes)
+{
+	read_counter(set->maps.service_counts_fd, number, ret_packets, ret_bytes);
+}
+
+void service_set_read_backend(const struct service_set *set, uint32_t place, uint64_t *ret_packets,
+			      uint64_t *ret_bytes)
+{
+	read_counter(set->maps.backend_counts_fd, place, ret_packets, ret_bytes);
+}
+
 int service_set_walk(const struct service_set *set,
 		     int (*visit)(const struct service_view *view, void *arg), void *arg)
 {
