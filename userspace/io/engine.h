@@ -184,6 +184,11 @@ int64_t stream_file_step(struct stream *stream, bool *ret_full);
 /* False, and queued for the next turn, when the stream had its share of this one. */
 bool stream_file_has_turn(struct stream *stream);
 
+/* What the public calls do for a stream without a layer, and a layer by stream_raw_*(). */
+void stream_send_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+		       uint32_t flags);
+void stream_set_recv_mode(struct stream *stream, enum recv_mode mode);
+
 /* Takes `sent_bytes` off the front of the send; true when nothing is left. */
 bool stream_send_advance(struct stream *stream, size_t sent_bytes);
 

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "io/engine.h"
+#include "io/stream_layer.h"
 
 #define RECV_BUF_BYTES	(16u << 10)
 #define RECV_BUFS_READY 256u
@@ -233,9 +234,13 @@ static int work_on_streams(struct loop *loop)
 		struct stream *stream = list_first(&taken, struct stream, work_link);
 
 		list_remove(&stream->work_link);
+		if (UNLIKELY(stream->layer) && stream_is_open(stream))
+			stream->layer->ops->work(stream);
 		result = loop->engine->stream_work(stream);
-		if (result < 0)
+		if (result < 0) {
+			list_remove(&stream->work_link); /* its layer may have asked for more */
 			list_push_front(&taken, &stream->work_link);
+		}
 	}
 	splice_front(&taken, &loop->stream_work);
 	return result;

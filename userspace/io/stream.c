@@ -12,12 +12,14 @@
 #include "base/cleanup.h"
 #include "base/util.h"
 #include "io/engine.h"
+#include "io/stream_layer.h"
 
 void stream_init(struct stream *stream, const struct stream_ops *ops)
 {
 	stream->ops = ops;
 	stream->loop = NULL;
 	stream->fd = -1;
+	stream->layer = NULL;
 	list_init(&stream->work_link);
 	list_init(&stream->starved_link);
 	stream->flags = 0;
@@ -124,10 +126,8 @@ int stream_connect(struct loop *loop, struct stream *stream, const struct sock_a
 	return 0;
 }
 
-void stream_recv_start(struct stream *stream, enum recv_mode mode)
+void stream_set_recv_mode(struct stream *stream, enum recv_mode mode)
 {
-	if (!stream_is_open(stream) || stream->flags & STREAM_RECV_ENDED)
-		return;
 	stream->recv_mode = (uint8_t)mode;
 	stream->recv_pipe = NULL;
 	if (mode == RECV_OFF && stream->flags & STREAM_STARVED) {
@@ -137,6 +137,16 @@ void stream_recv_start(struct stream *stream, enum recv_mode mode)
 	stream_queue_work(stream);
 }
 
+void stream_recv_start(struct stream *stream, enum recv_mode mode)
+{
+	if (!stream_is_open(stream))
+		return;
+	if (UNLIKELY(stream->layer))
+		stream->layer->ops->recv_start(stream, mode);
+	else if (!(stream->flags & STREAM_RECV_ENDED))
+		stream_set_recv_mode(stream, mode);
+}
+
 void stream_recv_stop(struct stream *stream)
 {
 	stream_recv_start(stream, RECV_OFF);
@@ -144,7 +154,7 @@ void stream_recv_stop(struct stream *stream)
 
 void stream_recv_pipe(struct stream *stream, struct splice_pipe *pipe, size_t bytes)
 {
-	assert(pipe->bytes == 0 && bytes > 0);
+	assert(pipe->bytes == 0 && bytes > 0 && stream_can_splice(stream));
 	if (!stream_is_open(stream) || stream->flags & STREAM_RECV_ENDED)
 		return;
 	stream->recv_pipe = pipe;
@@ -190,7 +200,7 @@ static int send_check(const struct stream *stream, unsigned int count)
 	return count > STREAM_IOV_MAX ? -EINVAL : 0;
 }
 
-static void send_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+void stream_send_start(struct stream *stream, const struct iovec *iov, unsigned int count,
 		       uint32_t flags)
 {
 	int64_t total = 0;
@@ -202,7 +212,7 @@ static void send_start(struct stream *stream, const struct iovec *iov, unsigned 
 	stream->send_iov_first = 0;
 	stream->send_iov_count = count;
 	stream->send_total = total;
-	stream->flags |= STREAM_FLAG_SENDING | STREAM_SEND_ASKED | flags;
+	stream->flags |= STREAM_SEND_ASKED | flags;
 	stream_queue_work(stream);
 }
 
@@ -213,9 +223,16 @@ static int send_memory(struct stream *stream, const struct iovec *iov, unsigned 
 
 	if (result == 0 && count == 0)
 		result = -EINVAL;
-	if (result == 0)
-		send_start(stream, iov, count, flags);
-	return result;
+	if (result < 0)
+		return result;
+	if (UNLIKELY(stream->layer)) {
+		result = stream->layer->ops->send(stream, iov, count, flags & STREAM_SEND_QUIET);
+		if (result == 0)
+			stream->flags |= STREAM_FLAG_SENDING;
+		return result;
+	}
+	stream_send_start(stream, iov, count, STREAM_FLAG_SENDING | flags);
+	return 0;
 }
 
 int stream_send(struct stream *stream, const struct iovec *iov, unsigned int count)
@@ -237,11 +254,17 @@ int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned in
 		result = -EINVAL;
 	if (result < 0)
 		return result;
+	if (UNLIKELY(stream->layer)) {
+		result = stream->layer->ops->send_file(stream, iov, count, file_fd, offset, len);
+		if (result == 0)
+			stream->flags |= STREAM_FLAG_SENDING;
+		return result;
+	}
 	stream->send_pipe = NULL;
 	stream->send_file_fd = file_fd;
 	stream->send_file_offset = offset;
 	stream->send_file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
-	send_start(stream, iov, count, STREAM_SEND_FILE);
+	stream_send_start(stream, iov, count, STREAM_FLAG_SENDING | STREAM_SEND_FILE);
 	return 0;
 }
 
@@ -250,13 +273,15 @@ int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned in
 {
 	int result = send_check(stream, count);
 
+	if (result == 0 && !stream_can_splice(stream))
+		result = -EOPNOTSUPP;
 	if (result == 0 && (len == 0 || len > pipe->bytes))
 		result = -EINVAL;
 	if (result < 0)
 		return result;
 	stream->send_pipe = pipe;
 	stream->send_file_bytes = MIN(len, (size_t)STREAM_FILE_AT_ONCE);
-	send_start(stream, iov, count, STREAM_SEND_FILE);
+	stream_send_start(stream, iov, count, STREAM_FLAG_SENDING | STREAM_SEND_FILE);
 	return 0;
 }
 
@@ -338,21 +363,38 @@ bool stream_send_advance(struct stream *stream, size_t sent_bytes)
 void stream_shutdown_send(struct stream *stream)
 {
 	assert(!stream_is_sending(stream));
-	/* IORING_OP_SHUTDOWN would wake a kernel thread for what never blocks. */
-	if (stream_is_open(stream))
-		(void)shutdown(stream->fd, SHUT_WR);
-}
-
-void stream_close(struct stream *stream)
-{
 	if (!stream_is_open(stream))
 		return;
+	if (stream->layer) {
+		stream->layer->ops->shutdown_send(stream);
+		return;
+	}
+	/* IORING_OP_SHUTDOWN would wake a kernel thread for what never blocks. */
+	(void)shutdown(stream->fd, SHUT_WR);
+}
+
+static void close_open(struct stream *stream)
+{
 	stream->flags &= ~(uint32_t)(STREAM_OPEN | STREAM_STARVED | STREAM_SEND_ASKED);
 	stream->flags |= STREAM_CLOSING;
 	stream->recv_mode = RECV_OFF;
 	stream->recv_pipe = NULL;
 	list_remove(&stream->starved_link);
 	stream_queue_work(stream);
+}
+
+void stream_close(struct stream *stream)
+{
+	if (!stream_is_open(stream))
+		return;
+	if (UNLIKELY(stream->layer))
+		stream->layer->ops->closing(stream);
+	close_open(stream);
+}
+
+const char *stream_error_text(const struct stream *stream)
+{
+	return stream->layer ? stream->layer->ops->error_text(stream) : NULL;
 }
 
 void socket_reset_on_close(int fd)
@@ -367,7 +409,7 @@ void stream_abort(struct stream *stream)
 	if (!stream_is_open(stream))
 		return;
 	socket_reset_on_close(stream->fd);
-	stream_close(stream);
+	close_open(stream);
 }
 
 void stream_starve(struct stream *stream)
@@ -387,14 +429,22 @@ void stream_deliver_recv(struct stream *stream, struct recv_buf *buf, int result
 	} else if (stream->recv_mode == RECV_ONE) {
 		stream->recv_mode = RECV_OFF;
 	}
+	if (UNLIKELY(stream->layer)) {
+		stream->layer->ops->on_recv(stream, buf, result);
+		return;
+	}
 	loop_tell(stream->loop);
 	stream->ops->on_recv(stream, buf, result);
 }
 
 void stream_deliver_sent(struct stream *stream, int64_t result)
 {
-	stream->flags &= ~(uint32_t)(STREAM_FLAG_SENDING | STREAM_SEND_ASKED | STREAM_SEND_FILE |
-				     STREAM_SEND_QUIET);
+	stream->flags &= ~(uint32_t)(STREAM_SEND_ASKED | STREAM_SEND_FILE | STREAM_SEND_QUIET);
+	if (UNLIKELY(stream->layer)) {
+		stream->layer->ops->on_sent(stream, result);
+		return;
+	}
+	stream->flags &= ~(uint32_t)STREAM_FLAG_SENDING;
 	loop_tell(stream->loop);
 	stream->ops->on_sent(stream, result);
 }
@@ -420,6 +470,9 @@ void stream_deliver_closed(struct stream *stream)
 	stream->fd = -1;
 	stream->flags = 0;
 	loop->stats.streams_open--;
+	if (stream->layer)
+		stream->layer->ops->on_closed(stream);
+	stream->layer = NULL;
 	loop_tell(loop);
 	if (stream->ops->on_closed)
 		stream->ops->on_closed(stream);

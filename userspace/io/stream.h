@@ -18,6 +18,7 @@
 #ifndef SLUICE_IO_STREAM_H
 #define SLUICE_IO_STREAM_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -32,6 +33,10 @@
 
 struct splice_pipe;
 struct stream;
+struct stream_layer;
+
+/* The end of a stream whose layer knows that the peer did not mean to end it there: a cut. */
+#define STREAM_CUT (-ENOLINK)
 
 struct stream_ops {
 	/*
@@ -46,6 +51,11 @@ struct stream_ops {
 	void (*on_closed)(struct stream *stream);
 	/* So many bytes, at least one, went into the pipe. Unused without stream_recv_pipe(). */
 	void (*on_piped)(struct stream *stream, size_t bytes);
+	/*
+	 * A layer's handshake is over: 0, or a negative errno (stream_error_text() says more).
+	 * Nothing is sent or received before. Unused without a layer.
+	 */
+	void (*on_secured)(struct stream *stream, int result);
 };
 
 enum recv_mode { RECV_OFF, RECV_ONE, RECV_MANY, RECV_PIPE /* by stream_recv_pipe() only */ };
@@ -53,7 +63,8 @@ enum recv_mode { RECV_OFF, RECV_ONE, RECV_MANY, RECV_PIPE /* by stream_recv_pipe
 struct stream {
 	const struct stream_ops *ops;
 	struct loop *loop;
-	int fd; /* -1 before and after */
+	int fd;			    /* -1 before and after */
+	struct stream_layer *layer; /* NULL: bytes go as they are. See io/stream_layer.h. */
 
 	/* Below: the engines' own. */
 	struct list work_link;	  /* in the loop's list of streams with something to do */
@@ -130,7 +141,8 @@ static inline bool stream_is_sending(const struct stream *stream);
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     int file_fd, uint64_t offset, uint64_t len);
 
-/* As stream_send_file(), with bytes that are in the pipe. */
+/* As stream_send_file(), with bytes that are in the pipe. Not where stream_can_splice() is false.
+ */
 int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     struct splice_pipe *pipe, size_t len);
 
@@ -142,6 +154,14 @@ void stream_abort(struct stream *stream);
 /* For a connected socket that no stream has yet: closing it resets the connection. */
 void socket_reset_on_close(int fd);
 bool stream_is_open(const struct stream *stream); /* adopted or connecting, and not closing */
+/* What is wrong with the layer's peer, of static storage; NULL: nothing that more is known of. */
+const char *stream_error_text(const struct stream *stream);
+
+/* May pipes be used (stream_recv_pipe(), stream_send_pipe())? */
+static inline bool stream_can_splice(const struct stream *stream)
+{
+	return !stream->layer;
+}
 
 #define STREAM_FLAG_SENDING 1u
 static inline bool stream_is_sending(const struct stream *stream)

@@ -15,8 +15,8 @@ static bool conn_arm_pipe(struct upstream_conn *conn)
 {
 	const struct http1_body *body = &conn->body;
 
-	if (!conn->call->pipes || !conn->call->head_done || body->framing != HTTP_FRAMING_LENGTH ||
-	    body->left_bytes < PIPE_LEAST_BYTES)
+	if (!conn->call->pipes || !stream_can_splice(&conn->stream) || !conn->call->head_done ||
+	    body->framing != HTTP_FRAMING_LENGTH || body->left_bytes < PIPE_LEAST_BYTES)
 		return false;
 	if (!conn->pipe)
 		conn->pipe = splice_pipe_get(conn->pools->loop);

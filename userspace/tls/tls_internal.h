@@ -1,0 +1,109 @@
+/* What the files of tls_stream share. Private to tls/. */
+#ifndef SLUICE_TLS_TLS_INTERNAL_H
+#define SLUICE_TLS_TLS_INTERNAL_H
+
+#include <errno.h>
+
+#include "base/buf.h"
+#include "io/stream_layer.h"
+#include "tls/tls_stream.h"
+
+#define TLS_RECORD_BYTES 16384u /* of plaintext, the most that a record holds */
+/* One whole record: head, nonce, content type and tag; what is longer goes on in the next chunk. */
+#define TLS_CHUNK_BYTES (TLS_RECORD_BYTES + 64u)
+#define TLS_CHUNKS_FREE 64
+
+/* Ciphertext to be sent. */
+struct tls_chunk {
+	struct tls_chunk *next;
+	uint32_t len;
+	char data[TLS_CHUNK_BYTES];
+};
+
+struct tls_worker {
+	BIO_METHOD *bio_method;
+	struct tls_chunk *free_chunks;
+	unsigned int free_chunk_count;
+	uint64_t streams;
+	uint64_t memory_bytes;
+	char gather[TLS_RECORD_BYTES]; /* the plaintext of one record */
+};
+
+/* NULL: out of memory. */
+struct tls_chunk *tls_chunk_get(struct tls_worker *worker);
+void tls_chunk_put(struct tls_worker *worker, struct tls_chunk *chunk);
+
+struct tls_stream {
+	struct stream_layer layer;
+	struct tls_worker *worker;
+	SSL *ssl;
+	const char *error_text;
+	enum tls_failure failure;
+
+	/* From the peer: what the BIO has not read yet, in a receive buffer or in the stash. */
+	struct str in;
+	struct buf stash; /* the same, while there is no buffer for the plaintext */
+	bool starved;	  /* ... which is so now */
+	uint8_t want;	  /* enum recv_mode of the owner */
+	bool begun;	  /* the first work() was there */
+	bool handshaking;
+	bool told_data;
+	bool raw_ended; /* the socket gives no more */
+	bool ended;	/* the owner was told */
+	bool failed;	/* of OpenSSL; nothing is read or written any more */
+	int raw_result;
+	uint64_t barren_since_ms;
+	unsigned int barren;
+
+	/* To the peer. */
+	struct tls_chunk *out_first, *out_last;
+	unsigned int out_count;
+	unsigned int out_flight; /* of them, the first so many are being sent */
+	int bio_error;		 /* the BIO could not take what OpenSSL wrote */
+	bool notified;		 /* close_notify was written */
+	bool shut_after;	 /* half-close when all is sent */
+	bool ticket_waits;	 /* the handshake's last words go with the first answer */
+
+	/* The owner's send. */
+	bool quiet;
+	int send_result;
+	unsigned int iov_first, iov_count;
+	int64_t taken_bytes; /* encrypted of it */
+	int file_fd;
+	uint64_t file_offset, file_bytes;
+	struct iovec iov[STREAM_IOV_MAX];
+};
+
+static inline struct tls_stream *tls_of(const struct stream *stream)
+{
+	return CONTAINER_OF(stream->layer, struct tls_stream, layer);
+}
+
+/* ---- tls_bio.c ---- */
+
+BIO_METHOD *tls_bio_method_new(void);
+/* NULL: out of memory. Reads tls->in, appends to tls->out. */
+BIO *tls_bio_new(struct tls_worker *worker, struct tls_stream *tls);
+
+/* ---- tls_failure.c ---- */
+
+/* Takes the oldest error of OpenSSL's queue, empties it, and notes text and reason. */
+void tls_note_error(struct tls_stream *tls);
+
+/* ---- tls_send.c ---- */
+
+int tls_layer_send(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet);
+int tls_layer_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+			int file_fd, uint64_t offset, uint64_t len);
+void tls_layer_on_sent(struct stream *stream, int64_t result);
+void tls_layer_shutdown_send(struct stream *stream);
+void tls_layer_closing(struct stream *stream);
+/* Encrypts what the owner sends and starts a send of all there is, unless one is under way. */
+void tls_flush(struct stream *stream);
+/* Last words, straight into the socket, as far as it takes them now. */
+void tls_flush_now(struct stream *stream);
+/* Instead of an alert, for who speaks HTTP to a port that speaks TLS. */
+void tls_answer_plain_http(struct stream *stream);
+void tls_out_clear(struct tls_stream *tls);
+
+#endif
