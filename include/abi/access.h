@@ -41,15 +41,6 @@
 #define SL_ACCESS_SETS		 4
 #define SL_ACCESS_SET(list, fam) ((list)*2 + (fam)) /* list: allow, deny; fam: 0 IPv4, 1 IPv6 */
 
-/*
- * The only element of sl_access_conf. Bit g of a set: its group g may have an entry. 0: there is
- * none at all, which costs a packet this look and no more.
- */
-struct sl_access_conf {
-	__u32 groups[SL_ACCESS_SETS];
-};
-_Static_assert(sizeof(struct sl_access_conf) == 16, "struct sl_access_conf");
-
 /* Lines of a set that are where they are whatever its size. */
 #define SL_ACCESS_HEAD_AT    0
 #define SL_ACCESS_LENGTHS_AT 1
@@ -83,6 +74,18 @@ struct sl_access_lengths {
 	__u64 groups[SL_ACCESS_GROUPS_MAX];
 };
 _Static_assert(sizeof(struct sl_access_lengths) == 64, "struct sl_access_lengths");
+
+/*
+ * The only element of sl_access_conf: what is worth a look. Lengths that have entries, by set, and
+ * bit g of a set: its group g has some. 0: there is none at all, which costs a packet this look and
+ * no more. More may be said than there is, never less: it is also what the set had that a new one
+ * replaces, as long as a packet may see either.
+ */
+struct sl_access_conf {
+	struct sl_access_lengths lengths[SL_ACCESS_SETS];
+	__u32 groups[SL_ACCESS_SETS];
+};
+_Static_assert(sizeof(struct sl_access_conf) == 272, "struct sl_access_conf");
 
 /* What only userspace needs to know of a set. */
 struct sl_access_book {

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "abi/access_rules.h"
 #include "kern/access_map.h"
 #include "kern/dataplane_internal.h"
 #include "xdp_main.skel.h"
@@ -22,6 +23,7 @@
 #define STANDING      64
 #define CHANGES	      3000
 #define MANY	      1000
+#define ALIKE_PLACES  (1U << 22)
 
 static struct dataplane *dataplane;
 static uint64_t seed = 7;
@@ -237,6 +239,74 @@ static void test_longest_match_counts_also_after_the_set_was_built_anew(void **s
 	assert_int_equal(find4(0x0a010205, 32).packets, 0);
 }
 
+/* ---- keys that are alike ---- */
+
+static struct ip_prefix prefix6(uint32_t low)
+{
+	struct ip_prefix prefix = {.addr = {.family = AF_INET6, .bytes = {0x20, 0x01}},
+				   .bits = 128};
+	uint32_t low_be = htonl(low);
+
+	memcpy(prefix.addr.bytes + 12, &low_be, sizeof(low_be));
+	return prefix;
+}
+
+/* Two addresses of 2001:: that have the same slot key and the same buckets. */
+static void find_alike(const struct access_set *set, uint32_t ret_low[2])
+{
+	const struct sl_access_head *head = &set->lines[SL_ACCESS_HEAD_AT].head;
+	uint32_t *seen = calloc(ALIKE_PLACES, sizeof(*seen));
+
+	assert_non_null(seen);
+	for (uint32_t low = 1;; low++) {
+		struct access_addr addr = {.high = 0x2001ULL << 48, .low = low}, other = addr;
+		uint64_t hash = access_hash(head->keys, addr, 128), other_hash;
+		uint32_t *place = &seen[(uint32_t)hash % ALIKE_PLACES];
+
+		other.low = *place;
+		other_hash = access_hash(head->keys, other, 128);
+		if (*place && (uint32_t)hash == (uint32_t)other_hash &&
+		    access_bucket1(hash, head->bucket_mask) ==
+			    access_bucket1(other_hash, head->bucket_mask)) {
+			ret_low[0] = *place;
+			ret_low[1] = low;
+			free(seen);
+			return;
+		}
+		*place = low;
+	}
+}
+
+static void test_addresses_that_no_slot_tells_apart_are_matched_each(void **state)
+{
+	struct ip_prefix first = prefix6(0), alike[2];
+	struct error err = {0};
+	struct access_set set;
+	uint32_t low[2];
+
+	setup_lists();
+	add(&first, "");
+	assert_int_equal(access_map_open(dataplane, ACCESS_DENY, true, false, &set), 0);
+	find_alike(&set, low);
+	alike[0] = prefix6(low[0]);
+	alike[1] = prefix6(low[1]);
+	add(&alike[0], "one");
+	assert_true(is_denied(&alike[0].addr));
+	assert_false(is_denied(&alike[1].addr));
+	add(&alike[1], "another");
+	for (int i = 0; i < 2; i++) {
+		struct access_entry found;
+
+		assert_true(is_denied(&alike[i].addr));
+		assert_int_equal(access_list_find(dataplane, ACCESS_DENY, &alike[i], &found), 0);
+		assert_string_equal(found.reason, i ? "another" : "one");
+		assert_int_equal(found.packets, i ? 1 : 2);
+	}
+	env_assert_ok(access_list_remove(dataplane, ACCESS_DENY, &alike[0], &err), &err);
+	assert_false(is_denied(&alike[0].addr));
+	assert_true(is_denied(&alike[1].addr));
+}
+
 /* ---- growing and shrinking ---- */
 
 static void test_list_grows_shrinks_and_leaves_nothing(void **state)
@@ -400,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_random_prefixes_of_ipv6_match_as_a_plain_search_says),
 		cmocka_unit_test(test_each_length_of_ipv4_matches_its_addresses_alone),
 		cmocka_unit_test(test_longest_match_counts_also_after_the_set_was_built_anew),
+		cmocka_unit_test(test_addresses_that_no_slot_tells_apart_are_matched_each),
 		cmocka_unit_test(test_list_grows_shrinks_and_leaves_nothing),
 		cmocka_unit_test(test_every_entry_keeps_its_own_reason),
 		cmocka_unit_test(test_standing_entries_match_while_others_change),

@@ -107,10 +107,29 @@ static struct sl_access_conf *conf(struct dataplane *dataplane)
 	return dataplane->access_conf;
 }
 
-static void write_groups(const struct place *place, uint32_t groups)
+static const struct sl_access_lengths *lengths_of(const struct access_set *set)
 {
-	uint32_t *word = &conf(place->dataplane)->groups[index_of(place)];
+	static const struct sl_access_lengths none;
 
+	return set->lines ? &set->lines[SL_ACCESS_LENGTHS_AT].lengths : &none;
+}
+
+/* Where packets look: for the lengths that either set has. */
+static void write_lengths(const struct place *place, const struct access_set *set,
+			  const struct access_set *other)
+{
+	struct sl_access_conf *all = conf(place->dataplane);
+	struct sl_access_lengths *lengths = &all->lengths[index_of(place)];
+	uint32_t *word = &all->groups[index_of(place)], groups = 0;
+
+	for (uint32_t group = 0; group < SL_ACCESS_GROUPS_MAX; group++) {
+		uint64_t has = lengths_of(set)->groups[group] | lengths_of(other)->groups[group];
+
+		if (has)
+			groups |= 1U << group;
+		if (lengths->groups[group] != has)
+			__atomic_store_n(&lengths->groups[group], has, __ATOMIC_RELEASE);
+	}
 	if (*word != groups)
 		__atomic_store_n(word, groups, __ATOMIC_RELEASE);
 }
@@ -245,7 +264,7 @@ static int remove_pin(const struct place *place, const char *suffix)
 static int put_in_force(const struct place *place, int fd, struct access_set *set)
 {
 	struct access_set *old = &place->mapping->set;
-	uint32_t index = index_of(place), groups = access_set_groups(set);
+	uint32_t index = index_of(place);
 	char name[PIN_MAX];
 	int ret = remove_pin(place, SUFFIX_NEW);
 
@@ -255,16 +274,16 @@ static int put_in_force(const struct place *place, int fd, struct access_set *se
 	if (ret)
 		return ret;
 	/* Whatever a packet sees of the two, it looks where the set that it sees has entries. */
-	write_groups(place, groups | (old->lines ? access_set_groups(old) : 0));
+	write_lengths(place, set, old);
 	ret = bpf_map_update_elem(place->dataplane->maps[DATAPLANE_MAP_ACCESS_SETS], &index, &fd,
 				  BPF_ANY);
 	if (ret) {
 		(void)remove_pin(place, SUFFIX_NEW);
-		write_groups(place, old->lines ? access_set_groups(old) : 0);
+		write_lengths(place, old, old);
 		return ret;
 	}
 	/* The kernel has waited until no program looks at the old one. */
-	write_groups(place, groups);
+	write_lengths(place, set, set);
 	if (old->lines) {
 		__atomic_store_n(&book(old)->is_retired, 1, __ATOMIC_RELEASE);
 		access_set_carry_hits(old, set);
@@ -379,7 +398,7 @@ int access_map_put(struct dataplane *dataplane, enum access_list_kind kind,
 		ret = access_set_put(set, prefix, part, value, ret_place);
 	}
 	if (ret == 0)
-		write_groups(&place, access_set_groups(set));
+		write_lengths(&place, set, set);
 	return ret;
 }
 
@@ -392,7 +411,7 @@ int access_map_drop(struct dataplane *dataplane, enum access_list_kind kind, boo
 	if (ret)
 		return ret;
 	access_set_drop(&place.mapping->set, place_index, parts);
-	write_groups(&place, access_set_groups(&place.mapping->set));
+	write_lengths(&place, &place.mapping->set, &place.mapping->set);
 	return 0;
 }
 
@@ -408,11 +427,11 @@ void access_map_prefetch(const struct dataplane *dataplane, enum access_list_kin
 
 static int forget_set(const struct place *place)
 {
-	struct access_set *set = &place->mapping->set;
+	struct access_set *set = &place->mapping->set, none = {0};
 	uint32_t index = index_of(place);
 	int ret;
 
-	write_groups(place, 0);
+	write_lengths(place, &none, &none);
 	ret = bpf_map_delete_elem(place->dataplane->maps[DATAPLANE_MAP_ACCESS_SETS], &index);
 	if (ret)
 		return ret;
@@ -465,12 +484,13 @@ int access_map_reserve(struct dataplane *dataplane, enum access_list_kind kind, 
 
 static int adopt(const struct place *place)
 {
+	const struct access_set none = {0};
 	_cleanup_close_ int fd = -1;
 	uint32_t id;
 	int ret = read_id(place, &id);
 
 	if (ret == -ENOENT) {
-		write_groups(place, 0);
+		write_lengths(place, &none, &none);
 		ret = remove_pin(place, "");
 		return ret ? ret : remove_pin(place, SUFFIX_NEW);
 	}
@@ -494,7 +514,7 @@ static int adopt(const struct place *place)
 	if (ret == 0)
 		ret = open_set(place);
 	if (ret == 0)
-		write_groups(place, access_set_groups(&place->mapping->set));
+		write_lengths(place, &place->mapping->set, &place->mapping->set);
 	return ret;
 }
 

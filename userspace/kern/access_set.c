@@ -279,6 +279,16 @@ static int count_slots(const __u64 *slots)
 	return count;
 }
 
+static bool has_slot_key(const __u64 *slots, uint64_t slot_key)
+{
+	bool has = false;
+
+	for (int i = 0; i < SL_ACCESS_SLOTS; i++)
+		has |= slots[i] >> SL_ACCESS_SLOT_KEY_AT == slot_key;
+	return has;
+}
+
+/* For a key that is not there. A bucket never has two slots of what packets take for one key. */
 static __u64 *free_slot(const struct access_set *set, const struct key *key)
 {
 	__u64 *first = bucket(set, key, false), *second = bucket(set, key, true);
@@ -286,6 +296,11 @@ static __u64 *free_slot(const struct access_set *set, const struct key *key)
 
 	if (count_slots(first) >= CROWDED && count_slots(second) < count_slots(first))
 		slots = second;
+	if (has_slot_key(slots, key->slot_key)) {
+		slots = slots == first ? second : first;
+		if (has_slot_key(slots, key->slot_key))
+			return NULL;
+	}
 	for (int i = 0; i < SL_ACCESS_SLOTS; i++)
 		if (!slots[i])
 			return &slots[i];
@@ -569,16 +584,6 @@ bool access_set_is_stale(const struct access_set *set)
 {
 	return book(set)->stale_count >= STALE_MIN &&
 	       (uint64_t)book(set)->stale_count * 3 > book(set)->entry_count;
-}
-
-uint32_t access_set_groups(const struct access_set *set)
-{
-	uint32_t groups = 0;
-
-	for (uint32_t group = 0; group < SL_ACCESS_GROUPS_MAX; group++)
-		if (set->lines[SL_ACCESS_LENGTHS_AT].lengths.groups[group])
-			groups |= 1U << group;
-	return groups;
 }
 
 const struct sl_access_entry *access_set_entry(const struct access_set *set, uint32_t place)

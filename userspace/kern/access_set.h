@@ -70,8 +70,6 @@ uint32_t access_set_places(const struct access_set *set);
 uint32_t access_set_count(const struct access_set *set);
 /* Too much of the filter stands for what is gone. */
 bool access_set_is_stale(const struct access_set *set);
-/* Bit g: group g has entries. */
-uint32_t access_set_groups(const struct access_set *set);
 /* NULL: the place is free. */
 const struct sl_access_entry *access_set_entry(const struct access_set *set, uint32_t place);
 struct ip_prefix access_set_prefix(const struct access_set *set,
