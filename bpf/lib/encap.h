@@ -40,8 +40,9 @@ struct service_plan {
 	__u32 slot;    /* as read from sl_slots: what service_pick() makes the backend from */
 	__u32 backend_base;
 	__u32 backend_count;
-	__u8 forward; /* enum sl_forward */
-	__u8 role;    /* enum flow_role */
+	__u32 key_place; /* in sl_svc_keys, where a key of this very port was found */
+	__u8 forward;	 /* enum sl_forward */
+	__u8 role;	 /* enum flow_role */
 	__u8 pad[2];
 };
 

@@ -53,18 +53,13 @@ static __always_inline struct sl_flow_line *flow_line(__u64 hash, bool is_second
 	return bpf_map_lookup_elem(&sl_flows, &at);
 }
 
-/*
- * Global functions: the verifier walks each once, and their stacks do not add up. Return the index
- * in the pool.
- */
-__noinline int flow_look_up(struct flow_look *look)
+/* The index in the pool, or FLOW_UNLISTED. */
+static __always_inline int flow_look_up(struct flow_look *look)
 {
 	struct sl_flow_counts *counts;
 	struct sl_flow_line *line1, *line2;
 	__u32 zero = 0;
 
-	if (!look)
-		return 0;
 	line1 = flow_line(look->hash, false);
 	line2 = flow_line(look->hash, true);
 	counts = bpf_map_lookup_elem(&sl_flow_counts, &zero);
@@ -73,6 +68,7 @@ __noinline int flow_look_up(struct flow_look *look)
 	return flow_pick_listed(look, line1, line2, flow_backend_is_dead, counts);
 }
 
+/* A global function: the verifier walks it once, and its stack does not add to others. */
 __noinline int flow_enlist(struct flow_look *look)
 {
 	struct sl_flow_clock clock = flow_clock();

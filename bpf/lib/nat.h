@@ -42,7 +42,7 @@ static __always_inline __u64 nat_slot(const struct sl_nat_slot *slots, __u64 has
 static __always_inline __u32 nat_seek(const struct sl_nat_conf *conf,
 				      const struct nat_search *search)
 {
-	__u32 seat = nat_find(search, nat_slot(conf->current, search->hash));
+	__u32 seat = nat_find_at(search, nat_slot(conf->current, search->hash));
 
 	return seat ? seat : nat_find(search, nat_slot(conf->previous, search->hash));
 }
@@ -207,7 +207,9 @@ __noinline int nat_forward(struct xdp_md *ctx, const struct packet *packet,
 	conf = bpf_map_lookup_elem(&sl_nat_conf, &zero);
 	if (!conf || !conf->is_on || !service)
 		return STAGE_DROP(SL_REASON_NAT_FULL);
-	place = nat_place(packet->dst_be[0], packet->dst_port, packet->protocol);
+	place = plan->key_place & 0xffff;
+	if (plan->key_place == SERVICE_NO_PLACE)
+		place = nat_place(packet->dst_be[0], packet->dst_port, packet->protocol);
 	if (place < 0)
 		return STAGE_DROP(SL_REASON_NAT_FLOW);
 	nat_search_init(&search, nat_hash(service, plan->hash, packet->src_port),

@@ -84,16 +84,13 @@ static __always_inline int nat_seat(__u64 slot, __u32 line, __u32 way)
 	return nat_slot_address(slot) << 16 | line * SL_NAT_WAYS | way;
 }
 
-/*
- * The two searches are global functions: the verifier walks them once, apart from each other.
- * This one says where the entry of a flow is among the two lines that a slot gives it.
- */
-__noinline int nat_find(const struct nat_search *search, __u64 slot)
+/* Where the entry of a flow is among the two lines that a slot gives it. */
+static __always_inline int nat_find_at(const struct nat_search *search, __u64 slot)
 {
 	__u32 address = nat_slot_address(slot), found = 0;
 	void *table;
 
-	if (!search || !(slot >> 32 & 0xffff))
+	if (!(slot >> 32 & 0xffff))
 		return 0;
 	table = bpf_map_lookup_elem(&sl_nat_tables, &address);
 	if (!table)
@@ -116,6 +113,12 @@ __noinline int nat_find(const struct nat_search *search, __u64 slot)
 			return found;
 	}
 	return 0;
+}
+
+/* Two searches that fewer packets make are global functions: the verifier walks them once. */
+__noinline int nat_find(const struct nat_search *search, __u64 slot)
+{
+	return search ? nat_find_at(search, slot) : 0;
 }
 
 static __always_inline __u32 nat_count_idle(struct sl_nat_line *line, const __u16 *limits,

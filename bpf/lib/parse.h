@@ -426,11 +426,8 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	}
 }
 
-/*
- * A global function: the verifier walks it once, apart from what follows. The caller has zeroed
- * the packet, which the verifier of 6.1 insists on, and set len_bytes.
- */
-__noinline int parse_packet(struct xdp_md *ctx, struct packet *packet)
+/* The caller has zeroed the packet and set len_bytes. */
+static __always_inline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 {
 	struct cursor cursor = {.ctx = ctx};
 	int ret;

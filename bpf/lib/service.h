@@ -85,20 +85,14 @@ static __always_inline void service_count(__u32 service, __u32 backend, __u32 le
 	}
 }
 
-/*
- * Sends the packet as the plan says. A global function, as is each that makes a plan: the verifier
- * walks each once, and their stacks do not add up.
- */
-__noinline int service_send(struct xdp_md *ctx, const struct packet *packet,
-			    struct service_plan *plan)
+/* Sends the packet as the plan says. */
+static __always_inline int service_deliver(struct xdp_md *ctx, const struct packet *packet,
+					   struct service_plan *plan)
 {
 	struct sl_backend *backend;
-	__u32 number;
+	__u32 number = plan->backend;
 	int done;
 
-	if (!ctx || !packet || !plan)
-		return 0;
-	number = plan->backend;
 	backend = number ? bpf_map_lookup_elem(&sl_backends, &number) : NULL;
 	if (!backend || !(backend->flags & SL_BACKEND_LIVE))
 		return STAGE_DROP(SL_REASON_SERVICE_NO_BACKEND);
@@ -114,6 +108,16 @@ __noinline int service_send(struct xdp_md *ctx, const struct packet *packet,
 	if (STAGE_VERDICT(done) != XDP_DROP)
 		service_count(plan->service, number, packet->len_bytes);
 	return done;
+}
+
+/*
+ * A global function, as is each that makes a plan: the verifier walks each once, and their stacks
+ * do not add up.
+ */
+__noinline int service_send(struct xdp_md *ctx, const struct packet *packet,
+			    struct service_plan *plan)
+{
+	return ctx && packet && plan ? service_deliver(ctx, packet, plan) : 0;
 }
 
 /*
@@ -145,6 +149,19 @@ static __always_inline bool service_plan_for(const struct packet *packet, __u32 
 	return true;
 }
 
+/* Flows of mode nat remember their backend themselves, and what comes without one takes `current`.
+ */
+static __always_inline bool service_is_in_change(const struct service_plan *plan)
+{
+	return feature_service_flow && SL_SLOT_PHASE(plan->slot) != SL_PHASE_CLEAN &&
+	       plan->forward != SL_FORWARD_NAT;
+}
+
+static __always_inline void service_take(struct service_plan *plan, __u32 index)
+{
+	plan->backend = index ? plan->backend_base + index : 0;
+}
+
 /* The index in the pool for a packet whose slot is in change. A global function, as above. */
 __noinline int service_pick_in_change(const struct service_plan *plan)
 {
@@ -166,33 +183,29 @@ __noinline int service_pick_in_change(const struct service_plan *plan)
 	return found == FLOW_UNLISTED ? flow_enlist(&look) : found;
 }
 
-/*
- * From the slot to the backend. Called by the stage itself, so that stacks do not add up. Flows of
- * mode nat remember their backend themselves, and what comes without one takes `current`.
- */
+/* From the slot to the backend. Called by the stage itself, so that stacks do not add up. */
 static __always_inline void service_pick(struct service_plan *plan)
 {
-	__u32 index = SL_SLOT_CURRENT(plan->slot);
-
-	if (feature_service_flow && SL_SLOT_PHASE(plan->slot) != SL_PHASE_CLEAN &&
-	    plan->forward != SL_FORWARD_NAT)
-		index = service_pick_in_change(plan);
-	plan->backend = index ? plan->backend_base + index : 0;
+	if (service_is_in_change(plan))
+		service_take(plan, service_pick_in_change(plan));
+	else
+		service_take(plan, SL_SLOT_CURRENT(plan->slot));
 }
 
 /* The functions that make a plan return 1 when there is one, 0 for "not mine" or a STAGE_*(). */
 #define SERVICE_PLANNED 1
 
-__noinline int service_plan_packet(const struct packet *packet, struct service_plan *plan,
-				   int has_ranges)
+/* What most packets need is all done here: a call costs as much as half of what is done in it. */
+__noinline int service_plan_packet(struct xdp_md *ctx, const struct packet *packet,
+				   struct service_plan *plan, int has_ranges)
 {
 	struct flow_tuple tuple;
 	__u32 number;
 
-	if (!packet || !plan)
+	if (!ctx || !packet || !plan)
 		return 0;
 	number = service_find(packet->family, packet->dst_be, packet->dst_port, packet->protocol,
-			      has_ranges);
+			      has_ranges, &plan->key_place);
 	if (!number)
 		return 0;
 	__builtin_memcpy(tuple.src_be, packet->src_be, sizeof(tuple.src_be));
@@ -202,7 +215,10 @@ __noinline int service_plan_packet(const struct packet *packet, struct service_p
 	plan->reason = SL_REASON_SERVICE;
 	if (!service_plan_for(packet, number - 1, &tuple, flow_role(packet), plan))
 		return 0;
-	return SERVICE_PLANNED;
+	if (plan->forward == SL_FORWARD_NAT || packet->is_fragment || service_is_in_change(plan))
+		return SERVICE_PLANNED;
+	service_take(plan, SL_SLOT_CURRENT(plan->slot));
+	return service_deliver(ctx, packet, plan);
 }
 
 __noinline int service_plan_fragment(const struct packet *packet, struct service_plan *plan)
@@ -239,7 +255,7 @@ __noinline int service_plan_icmp(struct xdp_md *ctx, const struct packet *packet
 	if (!icmp_is_error(packet) || icmp_read_inner(ctx, packet, &tuple))
 		return 0;
 	number = service_find(packet->family, tuple.dst_be, tuple.ports & 0xffff, tuple.protocol,
-			      has_ranges);
+			      has_ranges, &plan->key_place);
 	if (!number)
 		return 0;
 	plan->reason = SL_REASON_SERVICE_ICMP;
@@ -277,7 +293,7 @@ static __always_inline int service_stage(struct xdp_md *ctx, const struct packet
 		if (feature_service_fragments)
 			done = service_plan_fragment(packet, &plan);
 	} else if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {
-		done = service_plan_packet(packet, &plan, state->range_count);
+		done = service_plan_packet(ctx, packet, &plan, state->range_count);
 		if (done == SERVICE_PLANNED) {
 			service_pick(&plan);
 			if (feature_service_fragments && packet->is_fragment)
@@ -289,12 +305,12 @@ static __always_inline int service_stage(struct xdp_md *ctx, const struct packet
 		if (done == SERVICE_PLANNED)
 			service_pick(&plan);
 	}
-	if (done != SERVICE_PLANNED)
-		return done;
-	if (plan.forward == SL_FORWARD_NAT)
-		done = service_translate(ctx, packet, &plan);
-	else
-		done = service_send(ctx, packet, &plan);
+	if (done == SERVICE_PLANNED) {
+		if (plan.forward == SL_FORWARD_NAT)
+			done = service_translate(ctx, packet, &plan);
+		else
+			done = service_send(ctx, packet, &plan);
+	}
 	if (STAGE_REASON(done) == SL_REASON_SERVICE_TOO_BIG)
 		return too_big_answer(ctx, packet, plan.mtu);
 	return done;

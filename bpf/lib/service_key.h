@@ -92,15 +92,21 @@ __noinline int service_find_range(const struct service_ask *ask)
 	return service_range_find(ask->family, ask->addr_be, ask->port, ask->protocol);
 }
 
-/* Number + 1 of the service; 0: none. */
+/*
+ * Number + 1 of the service; 0: none. The place of its key in sl_svc_keys, or SERVICE_NO_PLACE
+ * where a range of the address has it.
+ */
+#define SERVICE_NO_PLACE (~0U)
+
 static __always_inline __u32 service_find(__u8 family, const __u32 *addr_be, __u16 port,
-					  __u8 protocol, bool has_ranges)
+					  __u8 protocol, bool has_ranges, __u32 *ret_place)
 {
 	struct sl_service_key *key = NULL;
 
+	*ret_place = SERVICE_NO_PLACE;
 	/* Port 0 and protocol 0 are what the key of an address has. */
 	if (port)
-		key = service_key_find(family, addr_be, port, protocol);
+		key = service_key_find_at(family, addr_be, port, protocol, ret_place);
 	if (key)
 		return key->value;
 	if (has_ranges) {
