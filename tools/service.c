@@ -62,7 +62,7 @@ static void print_note(struct cli *cli, const json_t *doc)
 	}
 }
 
-static int load_pinned(struct cli *cli, json_t **ret_doc)
+int service_load_pinned(struct cli *cli, json_t **ret_doc)
 {
 	_cleanup_(buf_done)
 	struct buf text;
@@ -73,10 +73,7 @@ static int load_pinned(struct cli *cli, json_t **ret_doc)
 	if (error)
 		return error;
 	*ret_doc = json_loadb(text.data, text.len, 0, NULL);
-	if (!*ret_doc)
-		return p_out_of_memory(cli);
-	print_note(cli, *ret_doc);
-	return 0;
+	return *ret_doc ? 0 : p_out_of_memory(cli);
 }
 
 int service_load(struct cli *cli, json_t **ret_doc)
@@ -85,9 +82,11 @@ int service_load(struct cli *cli, json_t **ret_doc)
 	bool daemon = !error;
 
 	if (error == -ENOTCONN)
-		error = load_pinned(cli, ret_doc);
+		error = service_load_pinned(cli, ret_doc);
 	if (error)
 		return error;
+	if (!daemon)
+		print_note(cli, *ret_doc);
 	if (json_object_set_new(*ret_doc, "daemon", json_boolean(daemon)))
 		return p_out_of_memory(cli);
 	return 0;

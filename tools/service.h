@@ -11,6 +11,8 @@
 
 /* {"services": [...], "daemon": BOOL}, from the daemon, else from the pins. Errors are reported. */
 int service_load(struct cli *cli, json_t **ret_doc);
+/* {"services": [...]} of the pins, without a word. */
+int service_load_pinned(struct cli *cli, json_t **ret_doc);
 /* One list of the backends of all services, as doc["backends"]; each bears its service's name. */
 int service_flatten(struct cli *cli, json_t *doc);
 

@@ -11,6 +11,7 @@
 #include "tools/client.h"
 #include "tools/output.h"
 #include "tools/pinned.h"
+#include "tools/service.h"
 
 #define INTERVAL_MIN_MS	    100
 #define INTERVAL_MAX_MS	    3600000
@@ -21,7 +22,7 @@
 struct sample {
 	uint64_t taken_ns;
 	json_t *status, *routes, *upstreams; /* NULL without a daemon */
-	json_t *counters;		     /* of the kernel part, which lives by itself */
+	json_t *counters, *services;	     /* of the kernel part, which lives by itself */
 };
 
 static void sample_done(struct sample *sample)
@@ -30,6 +31,7 @@ static void sample_done(struct sample *sample)
 	json_decref(sample->routes);
 	json_decref(sample->upstreams);
 	json_decref(sample->counters);
+	json_decref(sample->services);
 	*sample = (struct sample){0};
 }
 
@@ -44,6 +46,9 @@ static const struct output_section upstreams_section = {
 
 static const struct output_section counters_section = {
 	.kind = OUTPUT_TABLE, .path = "reasons", .required = true};
+
+static const struct output_section services_section = {
+	.kind = OUTPUT_TABLE, .path = "services", .required = true};
 
 static int ask(struct cli *cli, const char *target, const struct output_section *sections,
 	       unsigned int count, json_t **ret_doc)
@@ -64,7 +69,9 @@ static int ask_daemon(struct cli *cli, struct sample *sample)
 		error = ask(cli, "/v1/routes", &routes_section, 1, &sample->routes);
 	if (!error)
 		error = ask(cli, "/v1/upstreams", &upstreams_section, 1, &sample->upstreams);
-	return error ? error : ask(cli, "/v1/counters", &counters_section, 1, &sample->counters);
+	if (!error)
+		error = ask(cli, "/v1/counters", &counters_section, 1, &sample->counters);
+	return error ? error : ask(cli, "/v1/services", &services_section, 1, &sample->services);
 }
 
 /* Without a daemon, also one that just went away, what is pinned. */
@@ -76,7 +83,8 @@ static int sample_take(struct cli *cli, struct sample *sample)
 		return error;
 	sample_done(sample);
 	sample->taken_ns = clock_mono_ns();
-	return pinned_counters(cli, &sample->counters);
+	error = pinned_counters(cli, &sample->counters);
+	return error ? error : service_load_pinned(cli, &sample->services);
 }
 
 /* ---- sums and rates ---- */
@@ -112,16 +120,22 @@ static json_int_t count_in_state(const json_t *rows, const char *state)
 	return count;
 }
 
-static const json_t *named(const json_t *rows, const char *name)
+static bool is_called(const json_t *row, const char *key, const char *name)
+{
+	const char *its = document_string(row, key);
+
+	return its && name && !strcmp(its, name);
+}
+
+/* `key`: the member that tells rows apart. */
+static const json_t *find_row(const json_t *rows, const char *key, const char *name)
 {
 	size_t index;
 	json_t *row;
 
 	json_array_foreach((json_t *)rows, index, row)
 	{
-		const char *candidate = document_string(row, "name");
-
-		if (candidate && name && !strcmp(candidate, name))
+		if (is_called(row, key, name))
 			return row;
 	}
 	return NULL;
@@ -198,9 +212,9 @@ static json_t *describe_upstream(const json_t *before, const json_t *upstream, d
 }
 
 /* A row for each of `rows`, with what stood under its name before. */
-static json_t *describe_rows(const json_t *before, const json_t *rows, double seconds,
-			     json_t *(*describe)(const json_t *before, const json_t *row,
-						 double seconds))
+static json_t *
+describe_rows(const json_t *before, const json_t *rows, const char *key, double seconds,
+	      json_t *(*describe)(const json_t *before, const json_t *row, double seconds))
 {
 	json_t *list = json_array();
 	size_t index;
@@ -208,7 +222,12 @@ static json_t *describe_rows(const json_t *before, const json_t *rows, double se
 
 	json_array_foreach((json_t *)rows, index, row)
 	{
-		const json_t *old = named(before, document_string(row, "name"));
+		const char *name = document_string(row, key);
+		const json_t *old = json_array_get(before, index);
+
+		/* Mostly at the place where it was: not a walk for each of many. */
+		if (!is_called(old, key, name))
+			old = find_row(before, key, name);
 
 		if (json_array_append_new(list, describe(old, row, seconds))) {
 			json_decref(list);
@@ -223,19 +242,20 @@ static json_t *describe_daemon(const struct sample *before, const struct sample 
 	double seconds = seconds_between(before, after);
 	const json_t *status = after->status;
 
-	return json_pack(
-		"{s:O?, s:O?, s:O?, s:O?, s:o, s:o, s:o, s:o}", "state",
-		json_object_get(status, "state"), "uptime_s", json_object_get(status, "uptime_s"),
-		"generation", document_get(status, "config.generation"), "memory",
-		json_object_get(status, "memory"), "interval_s",
-		seconds > 0 ? json_real(seconds) : document_null(), "totals",
-		describe_totals(before, after, seconds), "routes",
-		describe_rows(json_object_get(before->routes, "routes"),
-			      json_object_get(after->routes, "routes"), seconds, describe_route),
-		"upstreams",
-		describe_rows(json_object_get(before->upstreams, "upstreams"),
-			      json_object_get(after->upstreams, "upstreams"), seconds,
-			      describe_upstream));
+	return json_pack("{s:O?, s:O?, s:O?, s:O?, s:o, s:o, s:o, s:o}", "state",
+			 json_object_get(status, "state"), "uptime_s",
+			 json_object_get(status, "uptime_s"), "generation",
+			 document_get(status, "config.generation"), "memory",
+			 json_object_get(status, "memory"), "interval_s",
+			 seconds > 0 ? json_real(seconds) : document_null(), "totals",
+			 describe_totals(before, after, seconds), "routes",
+			 describe_rows(json_object_get(before->routes, "routes"),
+				       json_object_get(after->routes, "routes"), "name", seconds,
+				       describe_route),
+			 "upstreams",
+			 describe_rows(json_object_get(before->upstreams, "upstreams"),
+				       json_object_get(after->upstreams, "upstreams"), "name",
+				       seconds, describe_upstream));
 }
 
 /* Counters of the kernel part go on over restarts of the daemon. */
@@ -259,13 +279,51 @@ static json_t *describe_reason(const json_t *before, const json_t *row, double s
 			 : document_null());
 }
 
+static json_t *describe_backend(const json_t *before, const json_t *row, double seconds)
+{
+	bool has_rate = before && seconds > 0;
+
+	return json_pack(
+		"{s:s?, s:s?, s:I, s:I, s:o, s:o}", "address", document_string(row, "address"),
+		"state", document_string(row, "state"), "packets", number_of(row, "packets"),
+		"bytes", number_of(row, "bytes"), "packets_per_s",
+		has_rate ? rate(number_of(before, "packets"), number_of(row, "packets"), seconds)
+			 : document_null(),
+		"bytes_per_s",
+		has_rate ? rate(number_of(before, "bytes"), number_of(row, "bytes"), seconds)
+			 : document_null());
+}
+
+static json_t *describe_service(const json_t *before, const json_t *row, double seconds)
+{
+	const json_t *backends = json_object_get(row, "backends");
+	bool has_rate = before && seconds > 0;
+
+	return json_pack(
+		"{s:s?, s:I, s:b, s:I, s:I, s:o, s:o, s:o}", "name", document_string(row, "name"),
+		"backends_up", count_in_state(backends, "up"), "fail_open",
+		(int)json_is_true(document_get(row, "health.fail_open")), "packets",
+		number_of(row, "packets"), "bytes", number_of(row, "bytes"), "packets_per_s",
+		has_rate ? rate(number_of(before, "packets"), number_of(row, "packets"), seconds)
+			 : document_null(),
+		"bytes_per_s",
+		has_rate ? rate(number_of(before, "bytes"), number_of(row, "bytes"), seconds)
+			 : document_null(),
+		"backends",
+		describe_rows(json_object_get(before, "backends"), backends, "address", seconds,
+			      describe_backend));
+}
+
 static json_t *describe(const struct cli *cli, const struct sample *before,
 			const struct sample *after)
 {
 	double seconds = kernel_seconds(before, after);
 	json_t *reasons = describe_rows(json_object_get(before->counters, "reasons"),
-					json_object_get(after->counters, "reasons"), seconds,
-					describe_reason);
+					json_object_get(after->counters, "reasons"), "name",
+					seconds, describe_reason);
+	json_t *services = describe_rows(json_object_get(before->services, "services"),
+					 json_object_get(after->services, "services"), "name",
+					 seconds, describe_service);
 	json_t *doc;
 
 	if (after->status)
@@ -273,7 +331,9 @@ static json_t *describe(const struct cli *cli, const struct sample *before,
 	else
 		doc = json_pack("{s:o, s:o}", "bpffs", document_text(str_from_cstr(cli->bpffs_dir)),
 				"interval_s", seconds > 0 ? json_real(seconds) : document_null());
-	if (json_object_set_new(doc, "reasons", reasons) ||
+	/* Both lists are given away, whatever becomes of the first. */
+	if ((json_object_set_new(doc, "services", services) |
+	     json_object_set_new(doc, "reasons", reasons)) ||
 	    json_object_set_new(doc, "daemon", json_boolean(after->status != NULL))) {
 		json_decref(doc);
 		return NULL;
@@ -362,6 +422,24 @@ static const struct output_column upstream_columns[] = {
 	{NULL, NULL, 0, NULL},
 };
 
+/* "1 of 2 up" */
+static int cell_backends(const json_t *row, struct buf *out)
+{
+	return buf_printf(out, "%lld of %zu up%s", (long long)number_of(row, "backends_up"),
+			  json_array_size(json_object_get(row, "backends")),
+			  json_is_true(json_object_get(row, "fail_open")) ? ", fail open" : "");
+}
+
+static const struct output_column service_columns[] = {
+	{"SERVICE", "name", OUTPUT_TEXT, NULL},
+	{"BACKENDS", NULL, OUTPUT_CELL, cell_backends},
+	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
+	{"A SECOND", "packets_per_s", OUTPUT_RATE, NULL},
+	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"BYTES A SECOND", "bytes_per_s", OUTPUT_RATE, NULL},
+	{NULL, NULL, 0, NULL},
+};
+
 static const struct output_column reason_columns[] = {
 	{"KERNEL", "name", OUTPUT_TEXT, NULL},
 	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
@@ -375,6 +453,7 @@ static const struct output_section sections[] = {
 	{.kind = OUTPUT_RECORD, .columns = head},
 	{.kind = OUTPUT_TABLE, .path = "routes", .columns = route_columns},
 	{.kind = OUTPUT_TABLE, .path = "upstreams", .columns = upstream_columns},
+	{.kind = OUTPUT_TABLE, .path = "services", .columns = service_columns},
 	{.kind = OUTPUT_TABLE,
 	 .path = "reasons",
 	 .columns = reason_columns,

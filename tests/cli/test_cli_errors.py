@@ -194,7 +194,10 @@ MISSHAPEN = {
                  {"workers": [], "counters": {}, "routes": [], "upstreams": 1}],
     ("stats", "interval", "100ms"): [
         {"workers": [], "counters": {}, "routes": [], "upstreams": []},
-        {"workers": [], "counters": {}, "routes": [], "upstreams": [], "reasons": [7]}],
+        {"workers": [], "counters": {}, "routes": [], "upstreams": [], "reasons": [7]},
+        {"workers": [], "counters": {}, "routes": [], "upstreams": [], "reasons": []},
+        {"workers": [], "counters": {}, "routes": [], "upstreams": [], "reasons": [],
+         "services": {}}],
     ("status",): [{"listeners": {}}, {"workers": [1]}, {"counters": []}, {"dataplane": {
         "interfaces": "eth0"}}],
 }

@@ -212,6 +212,7 @@ def test_stats_of_the_kernel_part_are_shown_after_a_kill(dead):
     assert doc["interval_s"] >= 0.1 and "routes" not in doc
     rows = {row["name"]: row for row in doc["reasons"]}
     assert {"pass", "deny", "steer"} <= set(rows) and rows["deny"]["packets_per_s"] == 0
+    assert doc["services"] == []
     text = dead.sluice("stats")
     assert text.returncode == 0 and text.stdout.startswith("No daemon is running (")
     assert "KERNEL" in text.stdout or "The kernel part has counted nothing." in text.stdout

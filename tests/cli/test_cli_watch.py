@@ -117,6 +117,32 @@ def test_rates_of_the_kernel_part_go_on_over_a_restart_of_the_daemon(sluice, adm
     assert sluice("-j", "stats").json["reasons"][0]["packets_per_s"] is None
 
 
+def test_services_and_backends_have_their_rates(sluice, admin):
+    def grow(document, turn):
+        service = document["services"][0]
+        service["packets"] += 200 * turn
+        service["backends"][1]["packets"] += 100 * turn
+        service["backends"][1]["bytes"] += 6000 * turn
+        if turn % 2:
+            service["backends"].reverse()
+
+    admin.script[("GET", "/v1/services")] = growing(answers.SERVICES, grow)
+    service, = sluice("-j", "stats", "interval", "100ms").json["services"]
+    assert (service["name"], service["backends_up"], service["fail_open"]) == ("dns", 1, False)
+    backends = {each["address"]: each for each in service["backends"]}
+    assert backends["2001:db8:1::11"]["packets_per_s"] == 0
+    assert backends["2001:db8:1::11"]["packets"] == 833000
+    grown = backends["2001:db8:1::12"]
+    assert grown["state"] == "draining" and 0 < grown["packets_per_s"] <= 1000
+    assert abs(service["packets_per_s"] / grown["packets_per_s"] - 2) < 0.001
+    assert abs(grown["bytes_per_s"] / grown["packets_per_s"] - 60) < 0.001
+    service, = sluice("-j", "stats").json["services"]
+    assert service["packets_per_s"] is service["backends"][0]["bytes_per_s"] is None
+    admin.script[("GET", "/v1/services")] = answers.SERVICES | {"services": [
+        answers.SERVICES["services"][0] | {"health": {"fail_open": True}}]}
+    assert "1 of 2 up, fail open" in sluice("stats").out
+
+
 def event(seq, **more):
     return {"seq": seq, "time": "2026-11-24T04:00:00Z", "time_ms": 1, "kind": "reloaded",
             "level": "info", "object": None, "text": f"generation {seq}", **more}

@@ -144,6 +144,8 @@ def test_reload_drain_and_restart_forget_nothing_of_health(place, node):
         shown = row(node, 2)
         assert shown["state"] == "down" and shown["health"]["probed"] is False
         assert "Nobody probes backends without it" in node.cli("backend", check=True).stdout
+        counted = {each["name"]: each for each in node.cli_json("stats")["services"]}
+        assert counted["tcp"]["backends_up"] == 2 and counted["tcp"]["packets"] > 0
         assert "nobody probes" in node.cli("service", "show", "name", "tcp", check=True).stdout
         node.start()
         assert is_down(node, 2) and row(node, 2)["slots"] == 0 and failed
