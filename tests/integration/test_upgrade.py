@@ -303,6 +303,30 @@ def test_early_bytes_of_both_sides_arrive_in_order(node, topology, backend):
     assert got["data"] == early and [seen.target for seen in backend.requests] == ["/"]
 
 
+def test_a_flood_before_the_101_waits_and_arrives(node, topology, backend, rng):
+    """More than is received of pipelined requests: then the client is held back until it is decided."""
+    data, asked, decided = rng.randbytes(3 << 20), threading.Event(), threading.Event()
+    got = []
+
+    def late(connection):
+        seen = connection.read_request()
+        asked.set()
+        assert decided.wait(30)
+        assert not connection.buffer, "bytes of the tunnel before it was one"
+        connection.send(switching(seen))
+        got.append(read_exactly(connection, len(data)))
+
+    backend.handler = late
+    with connect(topology) as wire:
+        wire.send(request("/", "GET", ASK, None, "ws.test"))
+        with wire.sending([data]):
+            assert asked.wait(20)
+            decided.set()
+            assert wire.read_response_head().status == 101
+        backend.wait_until_idle()
+    assert got == [data]
+
+
 def test_a_head_in_pieces_and_the_tunnel_behind_it(node, topology, backend):
     def slow(connection):
         head = switching(connection.read_request()) + b"data"

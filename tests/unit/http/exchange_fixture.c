@@ -51,9 +51,14 @@ static void resume_request(struct exchange *exchange)
 	fixture_of(exchange)->resumes++;
 }
 
+static void tunnel_over(struct exchange *exchange)
+{
+	fixture_of(exchange)->overs++;
+}
+
 static size_t queued(const struct exchange *exchange)
 {
-	return 0;
+	return fixture_of(exchange)->queued;
 }
 
 static const struct exchange_downstream downstream = {
@@ -64,6 +69,7 @@ static const struct exchange_downstream downstream = {
 	.flush = flush,
 	.send_abort = send_abort,
 	.resume_request = resume_request,
+	.tunnel_over = tunnel_over,
 	.queued = queued,
 };
 
@@ -126,7 +132,8 @@ struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const 
 	exchange_fixture_end(fixture);
 	fixture->status = 0;
 	fixture->added[0] = '\0';
-	fixture->heads = fixture->ends = fixture->aborts = fixture->resumes = 0;
+	fixture->heads = fixture->ends = fixture->aborts = fixture->resumes = fixture->overs = 0;
+	fixture->queued = 0;
 	fixture->connection.worker = fixture->worker;
 	fixture->connection.listener = &fixture->listener;
 	fixture->connection.peer = (struct ip_addr){AF_INET, {192, 0, 2, 1}};

@@ -21,7 +21,8 @@ struct exchange_fixture {
 	struct exchange *exchange;
 	uint16_t status;
 	char added[512]; /* "name: value\n" of each */
-	unsigned int heads, ends, aborts, resumes;
+	unsigned int heads, ends, aborts, resumes, overs;
+	size_t queued; /* what it says when it is asked */
 };
 
 /* For cmocka; the route answers 200 by itself. */
