@@ -18,6 +18,7 @@
 #include "http/route_config.h"
 #include "http/router.h"
 #include "http/split.h"
+#include "tls/tls_config.h"
 #include "upstream/upstream_config.h"
 
 #define CONFIG_VERSION	    1
@@ -243,6 +244,9 @@ static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 	uint64_t build_until_ms = clock_mono_ms() + TABLES_BUILD_MS;
 	int r = 0;
 
+	for (unsigned int i = 0; i < snapshot->listener_count && !r; i++)
+		if (snapshot->listeners[i].tls)
+			r = tls_server_acquire(registry, snapshot->listeners[i].tls, worker_count);
 	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++)
 		r = upstream_acquire(registry, &snapshot->upstreams[i], worker_count,
 				     build_until_ms);

@@ -36,6 +36,26 @@ static int visit_named(const struct walk *walk, struct str name, const char *suf
 	return walk->visit(path, walk->arg);
 }
 
+/* What the files of `tls` are: named without saying that they are files. */
+static int walk_tls(const struct walk *walk, const struct conf_node *node)
+{
+	static const char *const keys[] = {"cert", "key", "ocsp", "ca", "crl", "file"};
+	int r;
+
+	if (node->type == CONF_SCALAR) {
+		for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+			if (str_eq_cstr(node->key, keys[i]))
+				return visit_named(walk, node->value, "");
+		return 0;
+	}
+	conf_for_each (child, node) {
+		r = walk_tls(walk, child);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
 /* Depth is bounded by the parser of conf/. */
 static int walk_node(const struct walk *walk, const struct conf_node *node)
 {
@@ -54,6 +74,8 @@ static int walk_node(const struct walk *walk, const struct conf_node *node)
 		/* The pages of `errors` are files without saying so. */
 		if (child->type == CONF_SCALAR && str_eq_cstr(node->key, "errors"))
 			r = visit_named(walk, child->value, "");
+		else if (str_eq_cstr(child->key, "tls"))
+			r = walk_tls(walk, child);
 		else
 			r = walk_node(walk, child);
 		if (r)

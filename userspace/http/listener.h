@@ -11,6 +11,7 @@
 #include "proto/http1/http1.h"
 
 struct router;
+struct tls_server_conf;
 
 /* Do connections begin with a PROXY header? */
 enum listener_proxy { LISTENER_PROXY_OFF, LISTENER_PROXY_ACCEPT, LISTENER_PROXY_REQUIRE };
@@ -34,6 +35,7 @@ struct listener_conf {
 	uint32_t min_body_rate;	     /* bytes a second of either body; 0: idle_timeout_ms alone */
 
 	struct error_pages error_pages;
+	const struct tls_server_conf *tls; /* NULL: in clear text */
 
 	struct router *router; /* the routes that this listener serves */
 };

@@ -5,6 +5,7 @@
 
 #include "http/error_pages_config.h"
 #include "http/source_table.h"
+#include "tls/tls_config.h"
 
 #define WHAT_MAX      160
 #define VALUE_MAX     96
@@ -12,8 +13,9 @@
 #define DAY_MS	      86400000
 #define WEEK_MS	      ((uint64_t)7 * DAY_MS)
 /* An exchange's memory holds a head of this size read and written anew. */
-#define HEADER_BYTES_MAX 131072
-#define BODY_RATE_MAX	 ((uint64_t)1 << 30)
+#define HEADER_BYTES_MAX   131072
+#define BODY_RATE_MAX	   ((uint64_t)1 << 30)
+#define LISTENER_TLS_BUILT 0 /* are connections terminated? Contexts are made and tried. */
 
 enum listener_protocol { LISTENER_HTTP };
 
@@ -330,6 +332,37 @@ static void errors_print(struct conf_writer *writer, const char *key, const void
 	error_pages_write(writer, key, &((const struct listener_file *)target)->conf->error_pages);
 }
 
+/* Read after the rest: it must know the listener's name. */
+static int tls_seen(const struct field_context *context, const struct conf_node *node, void *target)
+{
+	return 0;
+}
+
+static void tls_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	tls_server_config_write(writer, key, ((const struct listener_file *)target)->conf->tls);
+}
+
+static int read_tls(const struct field_context *context, const struct conf_node *node,
+		    const char *listener_what, struct listener_conf *conf)
+{
+	struct tls_server_conf *tls = NULL;
+	char what[WHAT_MAX];
+	int r;
+
+	if (!node)
+		return 0;
+	(void)snprintf(what, sizeof(what), "%s: tls", listener_what);
+	r = tls_server_config_read(context, node, what, conf->name, &tls);
+	conf->tls = tls;
+	if (!r && !LISTENER_TLS_BUILT) {
+		conf_error_key(context->errors, node, "%s: 'tls' is not supported yet",
+			       listener_what);
+		r = -EINVAL;
+	}
+	return r;
+}
+
 static const struct field listener_fields[] = {
 	{.key = "name",
 	 .kind = FIELD_STRING,
@@ -363,7 +396,7 @@ static const struct field listener_fields[] = {
 	 .fields = timeout_fields,
 	 .field_count = ARRAY_SIZE(timeout_fields)},
 	{.key = "errors", .kind = FIELD_CUSTOM, .read = errors_read, .print = errors_print},
-	{.key = "tls", .kind = FIELD_NOT_YET},
+	{.key = "tls", .kind = FIELD_CUSTOM, .read = tls_seen, .print = tls_print},
 	{.key = "upstream", .kind = FIELD_NOT_YET},
 };
 
@@ -394,6 +427,8 @@ static int listener_read(const struct field_context *context, const struct conf_
 	conf->column = node->column;
 	r = field_read(context, listener_fields, ARRAY_SIZE(listener_fields), node, what, &file);
 	conf->name = file.name;
+	if (read_tls(context, conf_get(node, "tls"), what, conf))
+		r = -EINVAL;
 	if (r)
 		return r;
 	if (check_limits(context, node, what, &file.limits))

@@ -1,0 +1,474 @@
+#include "tls/tls_config.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include <openssl/crypto.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "conf/names.h"
+#include "conf/value_file.h"
+#include "tls/tls_tickets.h"
+
+#define WHAT_MAX       160
+#define VALUE_MAX      96
+#define FILE_BYTES_MAX (1u << 20)
+#define LIST_BYTES_MAX (64u << 20) /* revocations of a large authority */
+#define MINUTE_MS      60000
+#define WEEK_MS	       ((uint64_t)7 * 24 * 60 * MINUTE_MS)
+
+static const struct field_name version_names[] = {
+	{.name = "1.2", .value = TLS1_2_VERSION},
+	{.name = "1.3", .value = TLS1_3_VERSION},
+};
+
+static const struct field_name ktls_names[] = {
+	{.name = "auto", .value = TLS_KTLS_AUTO},
+	{.name = "off", .value = TLS_KTLS_OFF},
+	{.name = "require", .not_yet = true},
+};
+
+static const struct field_name client_auth_names[] = {
+	{.name = "off", .value = TLS_CLIENT_AUTH_OFF},
+	{.name = "optional", .value = TLS_CLIENT_AUTH_OPTIONAL},
+	{.name = "require", .value = TLS_CLIENT_AUTH_REQUIRE},
+};
+
+static const struct field certificate_fields[] = {
+	{.key = "cert",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct tls_certificate_conf, cert),
+	 .required = true},
+	{.key = "key",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct tls_certificate_conf, key),
+	 .required = true},
+	{.key = "ocsp",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct tls_certificate_conf, ocsp)},
+};
+
+static const struct field client_auth_fields[] = {
+	{.key = "mode",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct tls_client_auth_conf, mode),
+	 .names = client_auth_names,
+	 .name_count = ARRAY_SIZE(client_auth_names),
+	 .default_text = "off"},
+	{.key = "ca", .kind = FIELD_STRING, .offset = offsetof(struct tls_client_auth_conf, ca)},
+	{.key = "crl", .kind = FIELD_STRING, .offset = offsetof(struct tls_client_auth_conf, crl)},
+	{.key = "depth",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct tls_client_auth_conf, depth),
+	 .min = 1,
+	 .max = 16,
+	 .default_text = "4"},
+};
+
+static const struct field ticket_fields[] = {
+	{.key = "enabled",
+	 .kind = FIELD_BOOL,
+	 .offset = offsetof(struct tls_tickets_conf, enabled),
+	 .default_text = "on"},
+	{.key = "rotate",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct tls_tickets_conf, rotate_ms),
+	 .min = MINUTE_MS,
+	 .max = WEEK_MS,
+	 .default_text = "12h"},
+	{.key = "file", .kind = FIELD_STRING, .offset = offsetof(struct tls_tickets_conf, file)},
+};
+
+/* ---- lists ---- */
+
+static int read_certificate(const struct field_context *context, const struct conf_node *node,
+			    unsigned int number, struct tls_certificate_conf *certificate)
+{
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: certificate %u", context->what, number);
+	return field_read(context, certificate_fields, ARRAY_SIZE(certificate_fields), node, what,
+			  certificate);
+}
+
+static int certificates_read(const struct field_context *context, const struct conf_node *node,
+			     void *target)
+{
+	struct tls_server_conf *conf = target;
+	char value[VALUE_MAX];
+	int result = 0;
+
+	if (node->type != CONF_SEQUENCE || !node->count) {
+		conf_error(context->errors, node,
+			   "%s: certificates: expected a list of { cert: FILE, key: FILE }, got %s",
+			   context->what, conf_describe(node, value, sizeof(value)));
+		return -EINVAL;
+	}
+	conf->certificates =
+		arena_new_array(context->arena, struct tls_certificate_conf, node->count);
+	if (!conf->certificates)
+		return field_no_memory(context, node);
+	conf_for_each (item, node) {
+		struct tls_certificate_conf *certificate =
+			&conf->certificates[conf->certificate_count++];
+
+		if (read_certificate(context, item, conf->certificate_count, certificate))
+			result = -EINVAL;
+	}
+	return result;
+}
+
+static void certificates_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct tls_server_conf *conf = target;
+
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < conf->certificate_count; i++) {
+		conf_write_open_item(writer);
+		field_write(writer, certificate_fields, ARRAY_SIZE(certificate_fields),
+			    &conf->certificates[i]);
+		conf_write_close(writer);
+	}
+	conf_write_close(writer);
+}
+
+static int alpn_read(const struct field_context *context, const struct conf_node *node,
+		     void *target)
+{
+	struct tls_server_conf *conf = target;
+	char what[WHAT_MAX], value[VALUE_MAX];
+	unsigned int count = 0;
+	struct str *texts;
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: alpn", context->what);
+	if (texts_read(context, node, what, &texts, &count))
+		return -EINVAL;
+	conf->http11 = conf->h2 = false;
+	for (unsigned int i = 0; i < count; i++) {
+		if (str_eq_cstr(texts[i], "http/1.1")) {
+			conf->http11 = true;
+		} else if (str_eq_cstr(texts[i], "h2") && TLS_H2_BUILT) {
+			conf->h2 = true;
+		} else {
+			conf_error(context->errors, node, "%s: %s%s", what,
+				   str_quote(texts[i], value, sizeof(value)),
+				   str_eq_cstr(texts[i], "h2") ? " is not supported yet"
+							       : ": expected h2 or http/1.1");
+			result = -EINVAL;
+		}
+	}
+	if (!count) {
+		conf_error(context->errors, node, "%s: needs a protocol", what);
+		return -EINVAL;
+	}
+	return result;
+}
+
+static void alpn_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct tls_server_conf *conf = target;
+
+	conf_write_open_list(writer, key);
+	if (conf->h2)
+		conf_write_plain(writer, NULL, "h2");
+	if (conf->http11)
+		conf_write_plain(writer, NULL, "http/1.1");
+	conf_write_close(writer);
+}
+
+static const struct field server_fields[] = {
+	{.key = "certificates",
+	 .kind = FIELD_CUSTOM,
+	 .required = true,
+	 .read = certificates_read,
+	 .print = certificates_print},
+	{.key = "min_version",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct tls_server_conf, min_version),
+	 .names = version_names,
+	 .name_count = ARRAY_SIZE(version_names),
+	 .default_text = "1.2"},
+	{.key = "alpn",
+	 .kind = FIELD_CUSTOM,
+	 .default_text = "http/1.1",
+	 .read = alpn_read,
+	 .print = alpn_print},
+	{.key = "ciphers",
+	 .kind = FIELD_STRING,
+	 .offset = offsetof(struct tls_server_conf, ciphers)},
+	{.key = "ktls",
+	 .kind = FIELD_ENUM,
+	 .offset = offsetof(struct tls_server_conf, ktls),
+	 .names = ktls_names,
+	 .name_count = ARRAY_SIZE(ktls_names),
+	 .default_text = "auto"},
+	{.key = "client_auth",
+	 .kind = FIELD_SECTION,
+	 .offset = offsetof(struct tls_server_conf, client_auth),
+	 .fields = client_auth_fields,
+	 .field_count = ARRAY_SIZE(client_auth_fields)},
+	{.key = "tickets",
+	 .kind = FIELD_SECTION,
+	 .offset = offsetof(struct tls_server_conf, tickets),
+	 .fields = ticket_fields,
+	 .field_count = ARRAY_SIZE(ticket_fields)},
+};
+
+/* ---- files ---- */
+
+/* What a key of a section names, read; its name becomes absolute. */
+static int read_file(const struct field_context *context, const struct conf_node *section,
+		     const char *key, const char *section_what, size_t bytes_max, struct str *name,
+		     struct value_file *file)
+{
+	const struct conf_node *node = conf_get(section, key);
+	char what[WHAT_MAX];
+	int r;
+
+	(void)snprintf(what, sizeof(what), "%s: %s", section_what, key);
+	r = value_file_read(context, node ? node : section, what, *name, bytes_max, file);
+	if (!r)
+		*name = file->absolute;
+	return r;
+}
+
+static void key_file_done(struct value_file *file)
+{
+	if (file->content.data)
+		OPENSSL_cleanse(file->content.data, file->content.len);
+	value_file_done(file);
+}
+
+static int staple(const struct field_context *context, const struct conf_node *node,
+		  const char *what, struct tls_certificate_conf *certificate,
+		  struct tls_server *server)
+{
+	_cleanup_(value_file_done)
+	struct value_file file = {.content = {.data = NULL}};
+	struct error err = {0};
+	int r = read_file(context, node, "ocsp", what, FILE_BYTES_MAX, &certificate->ocsp, &file);
+
+	if (r)
+		return r;
+	/* A response that has run out is no reason to refuse the rest. */
+	if (tls_server_add_ocsp(server, buf_str(&file.content), &err)) {
+		certificate->ocsp_problem = arena_copy(context->arena, str_from_cstr(err.text)).ptr;
+		if (!certificate->ocsp_problem)
+			return field_no_memory(context, node);
+	}
+	return 0;
+}
+
+static int load_certificate(const struct field_context *context, const struct conf_node *node,
+			    const char *what, struct tls_certificate_conf *certificate,
+			    struct tls_server *server)
+{
+	_cleanup_(value_file_done)
+	struct value_file chain = {.content = {.data = NULL}};
+	_cleanup_(key_file_done)
+	struct value_file key = {.content = {.data = NULL}};
+	struct error err = {0};
+	int r;
+
+	if (!certificate->cert.ptr || !certificate->key.ptr)
+		return -EINVAL; /* reported */
+	r = read_file(context, node, "cert", what, FILE_BYTES_MAX, &certificate->cert, &chain);
+
+	/* Both, so that both errors are told. */
+	if (read_file(context, node, "key", what, FILE_BYTES_MAX, &certificate->key, &key))
+		r = -EINVAL;
+	if (r)
+		return r;
+	r = tls_server_add_certificate(server, buf_str(&chain.content), buf_str(&key.content),
+				       &err);
+	if (r) {
+		conf_error(context->errors, node, "%s: %s", what, err.text);
+		return -EINVAL;
+	}
+	certificate->not_after = tls_server_not_after(server);
+	return certificate->ocsp.ptr ? staple(context, node, what, certificate, server) : 0;
+}
+
+static int load_certificates(const struct field_context *context, const struct conf_node *node,
+			     const char *server_what, struct tls_server_conf *conf)
+{
+	unsigned int i = 0;
+	char what[WHAT_MAX];
+	int result = 0;
+
+	if (!conf->certificate_count)
+		return 0; /* reported */
+	conf_for_each (item, conf_get(node, "certificates")) {
+		(void)snprintf(what, sizeof(what), "%s: certificate %u", server_what, i + 1);
+		if (load_certificate(context, item, what, &conf->certificates[i++], conf->server))
+			result = -EINVAL;
+	}
+	return result;
+}
+
+/* ---- the whole ---- */
+
+static int check_client_auth(const struct field_context *context, const struct conf_node *node,
+			     const char *what, const struct tls_client_auth_conf *conf)
+{
+	if (conf->mode != TLS_CLIENT_AUTH_OFF && !conf->ca.ptr)
+		conf_error(context->errors, node,
+			   "%s: client_auth: needs 'ca', the authorities whose certificates count",
+			   what);
+	else if (conf->mode == TLS_CLIENT_AUTH_OFF && (conf->ca.ptr || conf->crl.ptr))
+		conf_error(context->errors, node,
+			   "%s: client_auth: 'ca' and 'crl' are of no use with mode off", what);
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static void release_server(void *server)
+{
+	tls_server_unref(server);
+}
+
+/* `result` so far: with errors the files are read all the same, but no contexts are made. */
+static int make_server(const struct field_context *context, const struct conf_node *node,
+		       const char *what, struct str listener, struct tls_server_conf *conf,
+		       int result)
+{
+	_cleanup_(value_file_done)
+	struct value_file ca = {.content = {.data = NULL}};
+	_cleanup_(value_file_done)
+	struct value_file crl = {.content = {.data = NULL}};
+	const struct conf_node *auth = conf_get(node, "client_auth");
+	struct tls_server_settings settings = {
+		.listener = listener,
+		.min_version = conf->min_version,
+		.http11 = conf->http11,
+		.h2 = conf->h2,
+		.ciphers = conf->ciphers,
+		.client_auth = (enum tls_client_auth)conf->client_auth.mode,
+		.depth = (unsigned int)conf->client_auth.depth,
+		.tickets = conf->tickets.enabled,
+		.session_seconds = (unsigned int)(conf->tickets.rotate_ms / 1000),
+	};
+	struct error err = {0};
+	char auth_what[WHAT_MAX];
+
+	(void)snprintf(auth_what, sizeof(auth_what), "%s: client_auth", what);
+	if (conf->client_auth.ca.ptr &&
+	    read_file(context, auth, "ca", auth_what, FILE_BYTES_MAX, &conf->client_auth.ca, &ca))
+		result = -EINVAL;
+	if (conf->client_auth.crl.ptr && read_file(context, auth, "crl", auth_what, LIST_BYTES_MAX,
+						   &conf->client_auth.crl, &crl))
+		result = -EINVAL;
+	if (conf->client_auth.ca.ptr)
+		settings.ca_pem = buf_str(&ca.content);
+	if (conf->client_auth.crl.ptr)
+		settings.crl_pem = buf_str(&crl.content);
+	if (tls_server_new(&settings, &conf->server, &err) ||
+	    !arena_at_end(context->arena, release_server, conf->server)) {
+		tls_server_unref(TAKE_PTR(conf->server));
+		return field_no_memory(context, node);
+	}
+	if (load_certificates(context, node, what, conf))
+		result = -EINVAL;
+	if (!result && tls_server_check(conf->server, &err)) {
+		conf_error(context->errors, node, "%s: %s", what, err.text);
+		result = -EINVAL;
+	}
+	return result;
+}
+
+static void wipe(void *keys_ptr)
+{
+	const struct str *keys = keys_ptr;
+
+	OPENSSL_cleanse((char *)keys->ptr, keys->len);
+}
+
+static int read_ticket_keys(const struct field_context *context, const struct conf_node *node,
+			    const char *what, struct tls_tickets_conf *tickets)
+{
+	_cleanup_(key_file_done)
+	struct value_file file = {.content = {.data = NULL}};
+	const struct conf_node *section = conf_get(node, "tickets");
+	char tickets_what[WHAT_MAX];
+	struct error err = {0};
+
+	(void)snprintf(tickets_what, sizeof(tickets_what), "%s: tickets", what);
+	if (read_file(context, section, "file", tickets_what, 4096, &tickets->file, &file))
+		return -EINVAL;
+	if (tls_tickets_check(buf_str(&file.content), &err)) {
+		conf_error(context->errors, conf_get(section, "file"), "%s: file: %s", tickets_what,
+			   err.text);
+		return -EINVAL;
+	}
+	tickets->keys = arena_copy(context->arena, buf_str(&file.content));
+	if (!tickets->keys.ptr || !arena_at_end(context->arena, wipe, &tickets->keys))
+		return field_no_memory(context, node);
+	return 0;
+}
+
+int tls_server_config_read(const struct field_context *context, const struct conf_node *node,
+			   const char *what, struct str listener, struct tls_server_conf **ret_conf)
+{
+	struct tls_server_conf *conf = arena_new(context->arena, struct tls_server_conf);
+	int r;
+
+	if (!conf)
+		return field_no_memory(context, node);
+	r = field_read(context, server_fields, ARRAY_SIZE(server_fields), node, what, conf);
+	/* Whatever became of the others: all errors are told at once. */
+	if (check_client_auth(context, node, what, &conf->client_auth))
+		r = -EINVAL;
+	if (conf->tickets.file.ptr && read_ticket_keys(context, node, what, &conf->tickets))
+		r = -EINVAL;
+	if (make_server(context, node, what, listener, conf, r))
+		r = -EINVAL;
+	if (!r)
+		*ret_conf = conf;
+	return r;
+}
+
+void tls_server_config_write(struct conf_writer *writer, const char *key,
+			     const struct tls_server_conf *conf)
+{
+	if (!conf)
+		return;
+	conf_write_open_mapping(writer, key);
+	field_write(writer, server_fields, ARRAY_SIZE(server_fields), conf);
+	conf_write_close(writer);
+}
+
+/* What is no error, but should be known. */
+static void warn(const struct tls_certificate_conf *certificate)
+{
+	if (certificate->not_after < (int64_t)time(NULL))
+		log_warn("tls", "certificate %.*s has expired", STR_FMT(certificate->cert));
+	if (certificate->ocsp_problem)
+		log_warn("tls", "%.*s is not stapled: %s", STR_FMT(certificate->ocsp),
+			 certificate->ocsp_problem);
+}
+
+int tls_server_acquire(struct registry *registry, const struct tls_server_conf *conf,
+		       unsigned int worker_count)
+{
+	struct tls_tickets *tickets = NULL;
+	struct error err = {0};
+	int r;
+
+	for (unsigned int i = 0; i < conf->certificate_count; i++)
+		warn(&conf->certificates[i]);
+	if (conf->tickets.enabled) {
+		tickets =
+			tls_tickets_acquire(registry, conf->tickets.file, conf->tickets.rotate_ms);
+		if (!tickets)
+			return -ENOMEM;
+		if (conf->tickets.keys.ptr)
+			tls_tickets_set(tickets, conf->tickets.keys);
+	}
+	r = tls_server_prepare(conf->server, worker_count, tickets, &err);
+	if (r)
+		log_error("tls", "%s", err.text);
+	return r;
+}
