@@ -158,6 +158,9 @@ void exchange_start(struct exchange *exchange)
 	if (listener->request_timeout_ms)
 		timer_start(exchange->worker->loop, &exchange->age_timer,
 			    listener->request_timeout_ms);
+	/* An extended CONNECT asks for what a GET asks for with Upgrade, and is routed like it. */
+	if (request->protocol.ptr)
+		exchange->request.method_id = HTTP_METHOD_GET;
 	if (request->method_id == HTTP_METHOD_CONNECT || request->method_id == HTTP_METHOD_TRACE) {
 		exchange_fail_close(exchange, 501, "method not supported");
 		return;
@@ -208,6 +211,11 @@ void exchange_start(struct exchange *exchange)
 
 void exchange_start_action(struct exchange *exchange)
 {
+	/* Any 2xx would be a tunnel for its client. */
+	if (exchange->request.protocol.ptr && exchange->route->action != ROUTE_PROXY) {
+		exchange_fail(exchange, 501, "protocol not allowed here");
+		return;
+	}
 	switch (exchange->route->action) {
 	case ROUTE_PROXY:
 		exchange->upstream = exchange->route->proxy.split ? split_choose(exchange)

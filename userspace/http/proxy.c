@@ -24,7 +24,7 @@ static bool request_field_passes(const struct exchange *exchange, const struct h
 {
 	/* Hop-by-hop goes (RFC 9110 7.6.1), what we write ourselves too. */
 	if ((http_field_kinds(field->id) & HTTP_FIELD_HOP) ||
-	    !forwarding_field_passes(exchange, field))
+	    !forwarding_field_passes(exchange, field) || !upgrade_field_passes(exchange, field))
 		return false;
 	switch (field->id) {
 	case HTTP_FIELD_HOST:
@@ -55,7 +55,8 @@ static void write_target(struct http1_writer *writer, const struct exchange *exc
 	const struct http_head *request = &exchange->request;
 	bool asterisk = str_eq(request->target, STR("*"));
 
-	http1_write_bytes(writer, request->method);
+	/* An extended CONNECT is a GET with Upgrade in HTTP/1. */
+	http1_write_bytes(writer, request->protocol.ptr ? STR("GET") : request->method);
 	http1_write_bytes(writer, STR(" "));
 	http1_write_bytes(writer, asterisk ? STR("*") : exchange->upstream_path);
 	http1_write_bytes(writer, exchange->upstream_query);
@@ -169,7 +170,9 @@ static void request_flush(struct exchange *exchange)
 
 static bool request_blocked(const struct exchange *exchange)
 {
-	return upstream_call_queued(&exchange->proxy.call) > UPSTREAM_HIGH_WATER;
+	/* Bytes of a tunnel wait until there is one. */
+	return exchange->upgrade.token.ptr ||
+	       upstream_call_queued(&exchange->proxy.call) > UPSTREAM_HIGH_WATER;
 }
 
 static void drained(struct exchange *exchange)
@@ -209,7 +212,8 @@ static bool filter_response(struct exchange *exchange, const struct http_head *h
 		unsigned int kinds = http_field_kinds(field->id);
 
 		if (field->id == HTTP_FIELD_CONTENT_LENGTH || (kinds & HTTP_FIELD_HOP) ||
-		    (check_connection && http_head_connection_lists(head, field->name)))
+		    (check_connection && http_head_connection_lists(head, field->name)) ||
+		    !upgrade_field_passes(exchange, field))
 			continue;
 		fields[count] = *field;
 		if (kinds & HIDING_KINDS) {
@@ -241,11 +245,15 @@ static void begin_tunnel(struct exchange *exchange, struct exchange_response *re
 		exchange_fail_close(exchange, 503, "out of memory for the tunnel");
 		return;
 	}
+	if (exchange->request.protocol.ptr)
+		response->status = 200;
 	exchange->status = response->status;
 	exchange->head_sent = true;
 	exchange->downstream->send_head(exchange, response);
-	/* What the client sent already is the tunnel's. */
+	/* What the client sent already is the tunnel's, and perhaps its end. */
 	exchange->downstream->resume_request(exchange);
+	if (exchange->request_done)
+		exchange_request_end(exchange, NULL, 0);
 }
 
 static void on_head(struct upstream_call *call, const struct http_head *head)
@@ -263,6 +271,10 @@ static void on_head(struct upstream_call *call, const struct http_head *head)
 	}
 	if (head->status < 200) {
 		exchange->downstream->send_informational(exchange, &response);
+		return;
+	}
+	if (UNLIKELY(exchange->request.protocol.ptr) && head->status < 300) {
+		exchange_fail(exchange, 502, "upstream did not change the protocol");
 		return;
 	}
 	response.framing =

@@ -1,6 +1,6 @@
 #include "http/upgrade.h"
 
-#include "http/exchange.h"
+#include "http/worker_internal.h"
 
 static bool is_named(const struct http_field *field, struct str name)
 {
@@ -30,22 +30,42 @@ bool upgrade_token_is_allowed(struct str token)
 	       !str_eq_nocase(token, STR("tls"));
 }
 
-/* The first of the client's list that the route allows, in the route's spelling. */
+/* In the route's spelling; ptr NULL: it does not allow it. */
+static struct str find_allowed(const struct route *route, struct str protocol)
+{
+	for (unsigned int i = 0; i < route->proxy.upgrade_count; i++)
+		if (str_eq_nocase(protocol, route->proxy.upgrades[i]))
+			return route->proxy.upgrades[i];
+	return STR_NULL;
+}
+
+/* The first of the client's list that the route allows. */
 static struct str choose(const struct exchange *exchange)
 {
-	const struct route *route = exchange->route;
+	struct str token;
 
 	for (unsigned int i = 0; i < exchange->request.field_count; i++) {
 		struct str rest = exchange->request.fields[i].value, protocol;
 
 		if (exchange->request.fields[i].id != HTTP_FIELD_UPGRADE)
 			continue;
-		while (str_next_token(&rest, ',', &protocol))
-			for (unsigned int j = 0; j < route->proxy.upgrade_count; j++)
-				if (str_eq_nocase(protocol, route->proxy.upgrades[j]))
-					return route->proxy.upgrades[j];
+		while (str_next_token(&rest, ',', &protocol)) {
+			token = find_allowed(exchange->route, protocol);
+			if (token.ptr)
+				return token;
+		}
 	}
 	return STR_NULL;
+}
+
+/* It tells the upstream's answer from a cache's, and need not be secret (RFC 6455 10.3). */
+static void make_key(struct exchange *exchange)
+{
+	uint64_t words[2];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++)
+		words[i] = random_next(&exchange->worker->random);
+	websocket_key_make((const uint8_t *)words, exchange->upgrade.key);
 }
 
 /* RFC 6455 4.2.1. */
@@ -54,6 +74,10 @@ static uint16_t ask_websocket(struct exchange *exchange, const char **ret_reason
 	const struct http_head *request = &exchange->request;
 	struct str key = single(request, STR("sec-websocket-key"));
 
+	if (request->protocol.ptr) {
+		make_key(exchange);
+		key = str_make(exchange->upgrade.key, sizeof(exchange->upgrade.key));
+	}
 	if (request->method_id != HTTP_METHOD_GET) {
 		*ret_reason = "a WebSocket begins with GET";
 		return 400;
@@ -82,11 +106,19 @@ uint16_t upgrade_ask(struct exchange *exchange, const char **ret_reason)
 	uint16_t status;
 
 	exchange->upgrade = (struct upgrade){.token = STR_NULL};
-	if (!request->has_upgrade || !exchange->route->proxy.upgrade_count)
-		return 0;
-	token = choose(exchange);
-	if (!token.ptr)
-		return 0; /* a server may ignore it (RFC 9110 7.8) */
+	if (request->protocol.ptr) {
+		token = find_allowed(exchange->route, request->protocol);
+		if (!token.ptr) {
+			*ret_reason = "protocol not allowed here";
+			return 501;
+		}
+	} else {
+		if (!request->has_upgrade || !exchange->route->proxy.upgrade_count)
+			return 0;
+		token = choose(exchange);
+		if (!token.ptr)
+			return 0; /* a server may ignore it (RFC 9110 7.8) */
+	}
 	if (request->framing != HTTP_FRAMING_NONE) {
 		*ret_reason = "an upgrade with a request body";
 		return 400;
@@ -101,6 +133,15 @@ void upgrade_write(const struct exchange *exchange, struct http1_writer *writer)
 {
 	http1_write_field(writer, STR("Connection"), STR("Upgrade"));
 	http1_write_field(writer, STR("Upgrade"), exchange->upgrade.token);
+	if (exchange->request.protocol.ptr && exchange->upgrade.websocket)
+		http1_write_field(writer, STR("Sec-WebSocket-Key"),
+				  str_make(exchange->upgrade.key, sizeof(exchange->upgrade.key)));
+}
+
+bool upgrade_field_passes(const struct exchange *exchange, const struct http_field *field)
+{
+	return !exchange->request.protocol.ptr || (!is_named(field, STR("sec-websocket-key")) &&
+						   !is_named(field, STR("sec-websocket-accept")));
 }
 
 /* Is it the one protocol of the answer? */

@@ -151,8 +151,9 @@ struct http_head {
 	/* Requests. */
 	struct str method;
 	enum http_method method_id;
-	struct str target; /* as sent: origin-form, absolute-form, authority-form or "*" */
-	struct str host;   /* value of Host; absent (ptr NULL) when there was none */
+	struct str target;   /* as sent: origin-form, absolute-form, authority-form or "*" */
+	struct str host;     /* value of Host; absent (ptr NULL) when there was none */
+	struct str protocol; /* of an extended CONNECT (RFC 8441); ptr NULL: it is none */
 
 	/* Responses. */
 	uint16_t status;
