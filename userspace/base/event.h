@@ -31,6 +31,7 @@
 	X(MEMORY_EASED, "memory_eased", INFO, "a worker accepts connections again")                \
 	X(ENDPOINT_EJECTED, "endpoint_ejected", WARN, "an endpoint gets no requests for a while")  \
 	X(ENDPOINT_RETURNED, "endpoint_returned", INFO, "an ejected endpoint gets requests again") \
+	X(PROTOCOL_ABUSE, "protocol_abuse", WARN, "a client's connection did what only costs us")  \
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \
 	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")          \
 	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \

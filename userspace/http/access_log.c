@@ -60,6 +60,7 @@ static void describe_request(struct access_log_entry *entry, const struct exchan
 	entry->target = request->target;
 	entry->refused_line = exchange->refused_line;
 	entry->version_minor = request->version_minor;
+	entry->is_http2 = request->is_http2;
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 

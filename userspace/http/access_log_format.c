@@ -197,6 +197,15 @@ static char *put_json_upstream(char *pos, const struct access_log_entry *entry)
 	return put_ms(pos, entry->head_us);
 }
 
+static char *put_version(char *pos, const struct access_log_entry *entry)
+{
+	if (entry->is_http2)
+		return PUT(pos, "HTTP/2");
+	pos = PUT(pos, "HTTP/1.");
+	*pos++ = (char)('0' + entry->version_minor);
+	return pos;
+}
+
 static char *put_json_request(char *pos, const struct access_log_entry *entry)
 {
 	if (!entry->method.ptr) {
@@ -210,8 +219,8 @@ static char *put_json_request(char *pos, const struct access_log_entry *entry)
 	pos = put_json(pos, entry->host, ACCESS_LOG_VALUE_MAX);
 	pos = PUT(pos, ",\"target\":");
 	pos = put_json(pos, entry->target, ACCESS_LOG_TARGET_MAX);
-	pos = PUT(pos, ",\"protocol\":\"HTTP/1.");
-	*pos++ = (char)('0' + entry->version_minor);
+	pos = PUT(pos, ",\"protocol\":\"");
+	pos = put_version(pos, entry);
 	*pos++ = '"';
 	return pos;
 }
@@ -265,8 +274,8 @@ static char *put_line_combined(char *pos, const struct access_log_entry *entry,
 		pos = put_combined(pos, entry->method, ACCESS_LOG_VALUE_MAX);
 		*pos++ = ' ';
 		pos = put_combined(pos, entry->target, ACCESS_LOG_TARGET_MAX);
-		pos = PUT(pos, " HTTP/1.");
-		*pos++ = (char)('0' + entry->version_minor);
+		*pos++ = ' ';
+		pos = put_version(pos, entry);
 	} else {
 		pos = put_combined(pos, entry->refused_line, ACCESS_LOG_VALUE_MAX);
 	}

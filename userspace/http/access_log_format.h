@@ -32,6 +32,7 @@ struct access_log_entry {
 	struct str method, host, target; /* as sent */
 	struct str refused_line;	 /* in place of the three where the head was refused */
 	uint8_t version_minor;
+	bool is_http2;
 	uint16_t status; /* 0: no answer was begun */
 	const char *reason;
 	uint64_t bytes_in, bytes_out;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "http/downstream_http1.h"
+#include "http/downstream_http2.h"
 #include "http/worker_internal.h"
 #include "io/stream_progress.h"
 
@@ -14,6 +15,7 @@
 union downstream_room {
 	struct downstream base;
 	struct downstream_http1 http1;
+	struct downstream_http2 http2;
 };
 
 /* By level: a connection that has taken nothing of its answer for so long goes. */

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "http/downstream_http1.h"
+#include "http/downstream_http2.h"
 #include "http/forwarding.h"
 #include "http/worker_internal.h"
 
@@ -13,6 +14,7 @@
 /* What a connection can speak. */
 enum downstream_protocol {
 	DOWNSTREAM_HTTP1,
+	DOWNSTREAM_HTTP2,
 };
 
 static int read_addresses(struct downstream *conn, int fd)
@@ -94,12 +96,112 @@ static void start_protocol(struct downstream *conn, enum downstream_protocol pro
 	case DOWNSTREAM_HTTP1:
 		downstream_http1_start(conn);
 		break;
+	case DOWNSTREAM_HTTP2:
+		downstream_http2_start(conn);
+		break;
 	}
 }
 
+/* ---- the first bytes say which: HTTP/2's preface, or a request of HTTP/1 ---- */
+
+/* 1: the preface. 0: so far. -1: not. It may come in pieces, be they of one byte. */
+static int compare_preface(const struct downstream *conn)
+{
+	const char *preface = HTTP2_PREFACE;
+	size_t seen = 0, pos = conn->pending_pos;
+
+	for (unsigned int i = 0; i < conn->pending_count && seen < HTTP2_PREFACE_BYTES; i++) {
+		const struct recv_buf *buf = conn->pending[i];
+		size_t len = MIN(buf->len - pos, HTTP2_PREFACE_BYTES - seen);
+
+		if (memcmp(buf->data + pos, preface + seen, len) != 0)
+			return -1;
+		seen += len;
+		pos = 0;
+	}
+	return seen == HTTP2_PREFACE_BYTES;
+}
+
+static void choose(struct downstream *conn)
+{
+	int found = compare_preface(conn);
+
+	if (found)
+		start_protocol(conn, found > 0 ? DOWNSTREAM_HTTP2 : DOWNSTREAM_HTTP1);
+}
+
+static void close_now(struct downstream *conn)
+{
+	timer_stop(&conn->timer);
+	stream_close(&conn->stream);
+}
+
+static void choice_on_recv(struct stream *stream, struct recv_buf *buf, int result)
+{
+	struct downstream *conn = CONTAINER_OF(stream, struct downstream, stream);
+
+	if (buf) {
+		if (downstream_pending_push(conn, buf) == 0) {
+			choose(conn);
+			return;
+		}
+		recv_buf_unref(buf);
+	}
+	conn->eof = true;
+	if (buf || result < 0 || !conn->pending_count)
+		close_now(conn);
+	else
+		start_protocol(conn, DOWNSTREAM_HTTP1); /* whatever it was to be */
+}
+
+static void choice_on_closed(struct stream *stream)
+{
+	downstream_closed(CONTAINER_OF(stream, struct downstream, stream));
+}
+
+static void choice_relieve(struct downstream *conn, struct downstream_relief *relief)
+{
+	(void)conn;
+	(void)relief;
+}
+
+static bool choice_is_idle(const struct downstream *conn)
+{
+	(void)conn;
+	return true;
+}
+
+static void choice_on_due(struct downstream *conn, uint64_t now_ms)
+{
+	(void)now_ms;
+	worker_count(conn->worker, HTTP_COUNTER_HEADER_TIMEOUTS);
+	close_now(conn);
+}
+
+static const struct stream_ops choice_stream_ops = {
+	.on_recv = choice_on_recv,
+	.on_closed = choice_on_closed,
+};
+
+static const struct downstream_ops choice_ops = {
+	.drain = close_now,
+	.abort = close_now,
+	.relieve = choice_relieve,
+	.is_idle = choice_is_idle,
+	.on_due = choice_on_due,
+};
+
 void downstream_start_protocol(struct downstream *conn)
 {
-	start_protocol(conn, DOWNSTREAM_HTTP1);
+	if (!conn->listener->http2.prior_knowledge) {
+		start_protocol(conn, DOWNSTREAM_HTTP1);
+		return;
+	}
+	conn->ops = &choice_ops;
+	conn->stream.ops = &choice_stream_ops;
+	stream_recv_start(&conn->stream, RECV_MANY);
+	if (conn->pending_count)
+		choose(conn);
 }
 
 void downstream_accept(struct http_worker *worker, int fd)

@@ -190,6 +190,7 @@ void forwarding_write(const struct exchange *exchange, struct http1_writer *writ
 		http1_write_bytes(writer, authority);
 	}
 	write_chain(exchange, writer, STR("\r\nVia: "), HTTP_FIELD_VIA);
-	http1_write_bytes(writer, exchange->request.version_minor ? STR("1.1 sluice\r\n")
-								  : STR("1.0 sluice\r\n"));
+	http1_write_bytes(writer, exchange->request.is_http2	    ? STR("2 sluice\r\n")
+				  : exchange->request.version_minor ? STR("1.1 sluice\r\n")
+								    : STR("1.0 sluice\r\n"));
 }

@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "http/downstream.h"
+#include "http/downstream_http2.h"
 #include "http/worker_internal.h"
 
 const char *http_counter_name(enum http_counter counter)
@@ -190,6 +190,7 @@ void http_worker_drain(struct http_worker *worker, uint64_t deadline_ms,
 		       void (*on_drained)(void *arg), void *arg)
 {
 	worker->draining = true;
+	worker->drain_ms = deadline_ms;
 	worker->on_drained = on_drained;
 	worker->on_drained_arg = arg;
 	timer_start(worker->loop, &worker->drain_timer, deadline_ms);
@@ -213,6 +214,7 @@ void worker_free_caches(struct http_worker *worker)
 	}
 	worker->free_exchange_count = 0;
 	downstream_cache_free(worker);
+	downstream_http2_cache_free(worker);
 	upstream_pools_trim(worker->pools);
 	send_segment_cache_trim(&worker->segments);
 	loop_trim(worker->loop);

@@ -41,6 +41,11 @@ struct http_worker;
 	X(TUNNELS, "tunnels", "exchanges that became tunnels, such as WebSockets")                 \
 	X(TUNNELS_IDLE, "tunnels_idle", "tunnels closed: idle")                                    \
 	X(UPSTREAM_RETRIES, "upstream_retries", "requests sent again: a kept connection was dead") \
+	X(HTTP2_CONNECTIONS, "http2_connections", "downstream connections that chose HTTP/2")      \
+	X(HTTP2_STREAMS, "http2_streams", "streams opened by HTTP/2 clients")                      \
+	X(HTTP2_RESETS_RECEIVED, "http2_resets_received", "streams reset by HTTP/2 clients")       \
+	X(HTTP2_RESETS_SENT, "http2_resets_sent", "streams of HTTP/2 clients reset by us")         \
+	X(HTTP2_CALMED, "http2_calmed", "HTTP/2 connections ended: too much that only costs")      \
 	X(ACCESS_LOG_DROPPED, "access_log_dropped", "access log lines dropped: the disk is slow")
 
 enum http_counter {

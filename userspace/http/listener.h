@@ -34,6 +34,11 @@ struct listener_conf {
 	uint64_t request_timeout_ms; /* from the head to the first byte of the answer; 0: none */
 	uint32_t min_body_rate;	     /* bytes a second of either body; 0: idle_timeout_ms alone */
 
+	struct {
+		bool prior_knowledge; /* in clear text, known by its preface */
+		uint32_t max_concurrent_streams;
+	} http2;
+
 	struct error_pages error_pages;
 	const struct tls_server_conf *tls; /* NULL: in clear text */
 

@@ -29,12 +29,18 @@ struct timeouts {
 	uint64_t min_body_rate; /* bytes a second; 0: off */
 };
 
+struct http2_keys {
+	bool prior_knowledge;
+	uint64_t max_concurrent_streams;
+};
+
 struct listener_file {
 	struct str name;
 	int protocol;
 	int proxy_protocol;
 	struct limits limits;
 	struct timeouts timeouts;
+	struct http2_keys http2;
 	struct listener_conf *conf;
 };
 
@@ -153,6 +159,19 @@ static const struct field timeout_fields[] = {
 	 .default_text = "1KiB/s",
 	 .read = body_rate_read,
 	 .print = body_rate_print},
+};
+
+static const struct field http2_fields[] = {
+	{.key = "prior_knowledge",
+	 .kind = FIELD_BOOL,
+	 .offset = offsetof(struct http2_keys, prior_knowledge),
+	 .default_text = "true"},
+	{.key = "max_concurrent_streams",
+	 .kind = FIELD_U64,
+	 .offset = offsetof(struct http2_keys, max_concurrent_streams),
+	 .min = 1,
+	 .max = 1024,
+	 .default_text = "128"},
 };
 
 /* "80" or "1000-2000". */
@@ -395,6 +414,11 @@ static const struct field listener_fields[] = {
 	 .offset = offsetof(struct listener_file, timeouts),
 	 .fields = timeout_fields,
 	 .field_count = ARRAY_SIZE(timeout_fields)},
+	{.key = "http2",
+	 .kind = FIELD_SECTION,
+	 .offset = offsetof(struct listener_file, http2),
+	 .fields = http2_fields,
+	 .field_count = ARRAY_SIZE(http2_fields)},
 	{.key = "errors", .kind = FIELD_CUSTOM, .read = errors_read, .print = errors_print},
 	{.key = "tls", .kind = FIELD_CUSTOM, .read = tls_seen, .print = tls_print},
 	{.key = "upstream", .kind = FIELD_NOT_YET},
@@ -445,6 +469,8 @@ static int listener_read(const struct field_context *context, const struct conf_
 	conf->request_timeout_ms = file.timeouts.request_ms;
 	conf->connections_per_source = (uint32_t)file.limits.connections_per_source;
 	conf->min_body_rate = (uint32_t)file.timeouts.min_body_rate;
+	conf->http2.prior_knowledge = file.http2.prior_knowledge;
+	conf->http2.max_concurrent_streams = (uint32_t)file.http2.max_concurrent_streams;
 	return 0;
 }
 
@@ -554,6 +580,7 @@ void listeners_write(struct conf_writer *writer, const struct listener_conf *lis
 				   conf.connections_per_source},
 			.timeouts = {conf.header_timeout_ms, conf.idle_timeout_ms,
 				     conf.request_timeout_ms, conf.min_body_rate},
+			.http2 = {conf.http2.prior_knowledge, conf.http2.max_concurrent_streams},
 			.conf = &conf,
 		};
 

@@ -12,6 +12,7 @@
 #include "http/worker_memory.h"
 
 struct downstream;
+struct http2_chunk;
 
 struct http_worker {
 	struct loop *loop;
@@ -28,6 +29,11 @@ struct http_worker {
 	struct downstream *free_downstreams; /* http/downstream.c */
 	unsigned int free_downstream_count;
 
+	struct http2_chunk *free_http2_chunks; /* http/downstream_http2_response.c */
+	unsigned int free_http2_chunk_count;
+	uint64_t calmed_logged_ms; /* when a connection that asked too much was last logged */
+
+	uint64_t drain_ms; /* how long draining may take */
 	bool draining;
 	bool pools_draining, pools_empty;
 	struct timer drain_timer;
@@ -45,6 +51,7 @@ struct http_worker {
 	atomic_uint_fast64_t connections_open;
 	atomic_uint_fast64_t exchanges_open;
 	atomic_uint_fast64_t tunnels_open;
+	atomic_uint_fast64_t http2_open; /* connections, of connections_open */
 };
 
 static inline void worker_add(atomic_uint_fast64_t *cell, int64_t change)

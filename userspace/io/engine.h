@@ -104,6 +104,7 @@ struct loop {
 	struct splice_pipe_cache pipes;
 	int wake_fd;			   /* eventfd, written by loop_post() and loop_stop() */
 	_Atomic(struct loop_task *) tasks; /* newest first */
+	struct loop_task *deferred;	   /* likewise */
 	atomic_bool stop;
 	unsigned int busy; /* requests that are open, as loop_busy() says */
 	bool engine_is_open;

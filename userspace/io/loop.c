@@ -181,14 +181,16 @@ void loop_post(struct loop *loop, struct loop_task *task)
 		wake(loop);
 }
 
-static void run_tasks(struct loop *loop)
+void loop_defer(struct loop *loop, struct loop_task *task)
 {
-	struct loop_task *newest_first;
+	task->next = loop->deferred;
+	loop->deferred = task;
+}
+
+static void run_list(struct loop_task *newest_first)
+{
 	struct loop_task *in_order = NULL;
 
-	if (!atomic_load_explicit(&loop->tasks, memory_order_relaxed))
-		return;
-	newest_first = atomic_exchange_explicit(&loop->tasks, NULL, memory_order_acquire);
 	while (newest_first) {
 		struct loop_task *task = newest_first;
 
@@ -202,6 +204,17 @@ static void run_tasks(struct loop *loop)
 		in_order = task->next; /* once it runs the task may be posted again */
 		task->run(task);
 	}
+}
+
+static void run_tasks(struct loop *loop)
+{
+	struct loop_task *deferred;
+
+	if (atomic_load_explicit(&loop->tasks, memory_order_relaxed))
+		run_list(atomic_exchange_explicit(&loop->tasks, NULL, memory_order_acquire));
+	deferred = loop->deferred;
+	loop->deferred = NULL;
+	run_list(deferred);
 }
 
 /* ---- the turn ---- */
@@ -322,7 +335,7 @@ static int64_t wait_ms(const struct loop *loop, int timeout_ms)
 	uint64_t now_ms;
 
 	if (timeout_ms == 0 || has_work(loop) || atomic_load(&loop->stop) ||
-	    atomic_load_explicit(&loop->tasks, memory_order_relaxed) ||
+	    atomic_load_explicit(&loop->tasks, memory_order_relaxed) || loop->deferred ||
 	    (!list_is_empty(&loop->starved) &&
 	     recv_pool_spare(loop->pool) + recv_pool_ready(loop->pool) > 0))
 		return 0;

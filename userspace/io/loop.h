@@ -91,6 +91,12 @@ struct loop_task {
 /* Any thread. The task must stay valid until it ran, and may be posted again from then on. */
 void loop_post(struct loop *loop, struct loop_task *task);
 
+/*
+ * The same from the loop's thread, and without waking anybody: runs at the end of this turn, after
+ * all callbacks (from outside a turn: of the next). For what gathers the work of a whole turn.
+ */
+void loop_defer(struct loop *loop, struct loop_task *task);
+
 /* ---- timers: coarse (one tick = 10 ms), made for being restarted on every request ---- */
 
 struct timer {

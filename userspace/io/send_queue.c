@@ -184,6 +184,20 @@ static bool join(struct send_queue *queue, struct str bytes)
 	return true;
 }
 
+/* Bytes that lie right behind the last ones, which are not under way: one piece with them. */
+static bool lengthen(struct send_queue *queue, struct str bytes)
+{
+	struct send_segment *last = queue->last;
+
+	if (!last || queue->in_flight || last->buf || last->file || last->pipe ||
+	    last->room_bytes || last->bytes.ptr + last->bytes.len != bytes.ptr)
+		return false;
+	last->bytes.len += bytes.len;
+	queue->bytes += bytes.len;
+	queue->weight_bytes += bytes.len;
+	return true;
+}
+
 int send_queue_push_room(struct send_queue *queue, struct str bytes, size_t room_bytes)
 {
 	int ret = send_queue_push(queue, bytes, NULL);
@@ -198,7 +212,7 @@ int send_queue_push(struct send_queue *queue, struct str bytes, struct recv_buf 
 {
 	struct send_segment *segment;
 
-	if (!bytes.len || join(queue, bytes))
+	if (!bytes.len || join(queue, bytes) || (!buf && lengthen(queue, bytes)))
 		return 0;
 	segment = segment_get(queue);
 	if (!segment)
@@ -263,6 +277,14 @@ int send_queue_push_pipe(struct send_queue *queue, struct splice_pipe *pipe, siz
 	return 0;
 }
 
+struct str send_queue_front(const struct send_queue *queue, struct recv_buf **ret_buf)
+{
+	const struct send_segment *first = queue->first;
+
+	*ret_buf = first ? first->buf : NULL;
+	return first ? first->bytes : STR_NULL;
+}
+
 static bool is_in_memory(const struct send_segment *segment)
 {
 	return !segment->file && !segment->pipe;
@@ -311,6 +333,28 @@ static void segment_advance(struct send_queue *queue, struct send_segment *segme
 	segment->bytes.len -= bytes;
 	queue->bytes -= bytes;
 	queue->weight_bytes += segment_weight(segment);
+}
+
+void send_queue_drop(struct send_queue *queue, size_t bytes)
+{
+	if (bytes == queue->first->bytes.len)
+		segment_pop(queue);
+	else
+		segment_advance(queue, queue->first, bytes);
+}
+
+int send_queue_move(struct send_queue *to, struct send_queue *from, size_t bytes)
+{
+	struct send_segment *first = from->first;
+	int ret;
+
+	if (first->file)
+		ret = send_queue_push_file(to, first->file, first->file_offset, bytes);
+	else
+		ret = send_queue_push(to, str_make(first->bytes.ptr, bytes), first->buf);
+	if (ret == 0)
+		send_queue_drop(from, bytes);
+	return ret;
 }
 
 void send_queue_sent(struct send_queue *queue, int64_t result)

@@ -79,6 +79,17 @@ int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint6
 /* Bytes that are in the pipe, behind those pushed before; takes a reference. */
 int send_queue_push_pipe(struct send_queue *queue, struct splice_pipe *pipe, size_t len);
 
+/*
+ * So many bytes from the front of one queue to the end of another, by reference: of receive buffers
+ * and files alone, of which send_queue_front() says how much is there. No send of `from` is under
+ * way. -ENOMEM: `to` is left as it was.
+ */
+int send_queue_move(struct send_queue *to, struct send_queue *from, size_t bytes);
+/* What stands first: its bytes and what keeps them (or NULL); of a file how many (ptr NULL). */
+struct str send_queue_front(const struct send_queue *queue, struct recv_buf **ret_buf);
+/* Drops so many bytes, at most what send_queue_front() said. Not with a send under way. */
+void send_queue_drop(struct send_queue *queue, size_t bytes);
+
 /* Starts a send unless one is under way or nothing is queued. 0 or a negative errno. */
 int send_queue_flush(struct send_queue *queue, struct stream *stream);
 /* From on_sent(): releases what was sent, or what an error met. */

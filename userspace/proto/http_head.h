@@ -1,5 +1,5 @@
 /*
- * http_head: the head of a request or response, independent of the wire (HTTP/1 now, HTTP/2 later).
+ * http_head: the head of a request or response, independent of the wire.
  *
  * All strs are views into the bytes the codec was given, or into its arena; whoever feeds the codec
  * keeps them alive as long as the head. Field names keep the peer's spelling; compare them by
@@ -160,7 +160,8 @@ struct http_head {
 	struct str reason;
 
 	/* Both. */
-	uint8_t version_minor; /* 0: HTTP/1.0, 1: HTTP/1.1 */
+	uint8_t version_minor; /* 0: HTTP/1.0, 1: HTTP/1.1 and later */
+	bool is_http2;
 	struct http_field *fields;
 	unsigned int field_count;
 	enum http_framing framing;

@@ -40,6 +40,7 @@
 	X(TRANSFER_ENCODING, 400, "malformed Transfer-Encoding")                                   \
 	X(TRANSFER_UNKNOWN, 501, "Transfer-Encoding other than chunked")                           \
 	X(TRANSFER_HTTP10, 400, "Transfer-Encoding in HTTP/1.0")                                   \
+	X(CONNECTION_FIELD, 400, "field that belongs to an HTTP/1 connection")                     \
 	X(EXPECT, 417, "Expect other than 100-continue")                                           \
 	X(CHUNK_SIZE, 400, "malformed chunk size")                                                 \
 	X(CHUNK_EXTENSION, 400, "malformed chunk extension")                                       \
