@@ -191,3 +191,39 @@ def test_when_all_are_down_the_last_table_stays(place, node):
                        "one is up again")
             assert called(place) == {1}
             assert events(node, "service_recovered")[0]["object"] == "tcp"
+
+
+def test_thousands_of_backends_are_probed_with_few_descriptors(place, node):
+    """All are addresses of this node's loopback, where one program answers for them."""
+    many = 4000
+    node.configure(f"""
+dataplane: {{ interfaces: [ {{ name: {DOWN}, xdp: native }} ] }}
+services:
+  - {{ name: many, address: {VIP}, ports: {TCP_PORT}, protocol: tcp, forward: ipip,
+       health: {{ probe: tcp, interval: 2s, timeout: 2s, rise: 1, fall: 2 }},
+       backends: [ {", ".join(f"127.9.{each // 250}.{each % 250 + 1}" for each in range(many))} ] }}
+""")
+    node.descriptors = 256
+
+    def health():
+        return node.admin("/v1/services")["services"][0]["health"]
+
+    def backends():
+        return node.admin("/v1/services")["services"][0]["backends"]
+
+    with place.listen("sluice", "0.0.0.0", TCP_PORT):
+        node.start()
+        wait_until(lambda: all(each["health"]["succeeded"] >= 2 for each in backends()),
+                   "each was probed twice", deadline_s=60, pause_s=0.5)
+        assert health() == {"probed": True, "up": many, "down": 0, "fail_open": False,
+                            "fail_opens": 0}
+        assert sum(each["health"]["not_made"] for each in backends()) == 0
+    wait_until(lambda: health()["down"] == many, "all are down", deadline_s=60, pause_s=0.5)
+    wait_until(lambda: health()["fail_open"], "it fails open")
+    last = events(node, "backend_changed")[-1]
+    assert "more backends went down or came up" in last["text"]
+    with place.listen("sluice", "0.0.0.0", TCP_PORT):
+        wait_until(lambda: health()["up"] == many and not health()["fail_open"], "all are up",
+                   deadline_s=60, pause_s=0.5)
+        wait_until(lambda: all(each["slots"] and each["health"]["in_use"] for each in backends()),
+                   "all get connections again", deadline_s=60, pause_s=0.5)
