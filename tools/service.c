@@ -159,6 +159,7 @@ static const struct output_column list_columns[] = {
 	{"CHANGE", NULL, OUTPUT_CELL, change_cell},
 	{"PACKETS", "packets", OUTPUT_COUNT, NULL},
 	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
+	{"DROPPED", "dropped", OUTPUT_COUNT, NULL},
 	{"FROM", "origin", OUTPUT_TEXT, NULL},
 	{NULL, NULL, 0, NULL},
 };
@@ -200,6 +201,26 @@ static int health_cell(const json_t *row, struct buf *out)
 	return error;
 }
 
+/* "17: 12 service_no_backend, 5 service_no_neigh" */
+static int dropped_cell(const json_t *row, struct buf *out)
+{
+	json_t *drops = json_object_get(row, "drops"), *count;
+	int error = output_member(out, row, "dropped", OUTPUT_COUNT, "", "");
+	const char *reason;
+	bool any = false;
+
+	json_object_foreach(drops, reason, count)
+	{
+		if (!error)
+			error = output_member(out, drops, reason, OUTPUT_COUNT, any ? ", " : ": ",
+					      " ");
+		if (!error)
+			error = output_escape(out, str_from_cstr(reason), false);
+		any = true;
+	}
+	return error;
+}
+
 static int drain_cell(const json_t *row, struct buf *out)
 {
 	json_int_t drain_ms = json_integer_value(json_object_get(row, "drain_ms"));
@@ -208,12 +229,19 @@ static int drain_cell(const json_t *row, struct buf *out)
 }
 
 static const struct output_column one_columns[] = {
-	{"service", "name", OUTPUT_TEXT, NULL},		{"from", "origin", OUTPUT_TEXT, NULL},
-	{"addresses", "addresses", OUTPUT_TEXT, NULL},	{"forward", "forward", OUTPUT_TEXT, NULL},
-	{"affinity", "affinity", OUTPUT_TEXT, NULL},	{"drain", NULL, OUTPUT_CELL, drain_cell},
-	{"backends", NULL, OUTPUT_CELL, backends_cell}, {"health", NULL, OUTPUT_CELL, health_cell},
-	{"slots", NULL, OUTPUT_CELL, phases_cell},	{"packets", "packets", OUTPUT_COUNT, NULL},
-	{"bytes", "bytes", OUTPUT_BYTES, NULL},		{NULL, NULL, 0, NULL},
+	{"service", "name", OUTPUT_TEXT, NULL},
+	{"from", "origin", OUTPUT_TEXT, NULL},
+	{"addresses", "addresses", OUTPUT_TEXT, NULL},
+	{"forward", "forward", OUTPUT_TEXT, NULL},
+	{"affinity", "affinity", OUTPUT_TEXT, NULL},
+	{"drain", NULL, OUTPUT_CELL, drain_cell},
+	{"backends", NULL, OUTPUT_CELL, backends_cell},
+	{"health", NULL, OUTPUT_CELL, health_cell},
+	{"slots", NULL, OUTPUT_CELL, phases_cell},
+	{"packets", "packets", OUTPUT_COUNT, NULL},
+	{"bytes", "bytes", OUTPUT_BYTES, NULL},
+	{"dropped", NULL, OUTPUT_CELL, dropped_cell},
+	{NULL, NULL, 0, NULL},
 };
 
 static const struct output_section list_section = {

@@ -300,10 +300,11 @@ static json_t *describe_service(const json_t *before, const json_t *row, double 
 	bool has_rate = before && seconds > 0;
 
 	return json_pack(
-		"{s:s?, s:I, s:b, s:I, s:I, s:o, s:o, s:o}", "name", document_string(row, "name"),
-		"backends_up", count_in_state(backends, "up"), "fail_open",
-		(int)json_is_true(document_get(row, "health.fail_open")), "packets",
-		number_of(row, "packets"), "bytes", number_of(row, "bytes"), "packets_per_s",
+		"{s:s?, s:I, s:b, s:I, s:I, s:I, s:o, s:o, s:o}", "name",
+		document_string(row, "name"), "backends_up", count_in_state(backends, "up"),
+		"fail_open", (int)json_is_true(document_get(row, "health.fail_open")), "packets",
+		number_of(row, "packets"), "bytes", number_of(row, "bytes"), "dropped",
+		number_of(row, "dropped"), "packets_per_s",
 		has_rate ? rate(number_of(before, "packets"), number_of(row, "packets"), seconds)
 			 : document_null(),
 		"bytes_per_s",
@@ -437,6 +438,7 @@ static const struct output_column service_columns[] = {
 	{"A SECOND", "packets_per_s", OUTPUT_RATE, NULL},
 	{"BYTES", "bytes", OUTPUT_BYTES, NULL},
 	{"BYTES A SECOND", "bytes_per_s", OUTPUT_RATE, NULL},
+	{"DROPPED", "dropped", OUTPUT_COUNT, NULL},
 	{NULL, NULL, 0, NULL},
 };
 

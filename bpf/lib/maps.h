@@ -26,6 +26,7 @@
  *  sl_flow_sweep   0                  sl_flow_sweep           sl_sweep    userspace  1
  *  sl_phases       service            sl_phase_times          userspace   userspace  SERVICES_MAX *
  *  sl_svc_counts   service            sl_counter, per CPU     sl_main     userspace  SERVICES_MAX *
+ *  sl_svc_drops    service            sl_service_drops, per CPU  sl_main  userspace  SERVICES_MAX *
  *  sl_be_counts    backend            sl_counter, per CPU     sl_main     userspace  BACKENDS_MAX *
  *  sl_fragments    sl_fragment_key    sl_fragment             sl_main     sl_main    FRAGMENTS_MAX
  *  sl_neigh_asks   ring               sl_neigh_ask            sl_main     userspace  ASKS_BYTES
@@ -122,6 +123,7 @@ MAP_MMAP(sl_services, struct sl_service, SL_SERVICES_MAX);
 MAP_MMAP(sl_backends, struct sl_backend, SL_BACKENDS_MAX);
 MAP_MMAP(sl_slots, __u32, SL_SLOTS_MAX);
 MAP_ARRAY(sl_svc_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_SERVICES_MAX);
+MAP_ARRAY(sl_svc_drops, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_service_drops, SL_SERVICES_MAX);
 MAP_ARRAY(sl_be_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_BACKENDS_MAX);
 
 MAP_MMAP(sl_flows, struct sl_flow_line, SL_FLOW_LINES_MAX);

@@ -85,6 +85,20 @@ static __always_inline void service_count(__u32 service, __u32 backend, __u32 le
 	}
 }
 
+/* A global function: what is dropped need not make the way of the others longer. */
+__noinline int service_count_drop(__u32 service, __u32 reason)
+{
+	struct sl_service_drops *drops = bpf_map_lookup_elem(&sl_svc_drops, &service);
+	__u32 row = SL_SERVICE_DROP(reason);
+
+	if (!drops)
+		return 0;
+	if (row >= SL_SERVICE_DROPS)
+		row = 0;
+	drops->packets[row]++;
+	return 0;
+}
+
 /* Sends the packet as the plan says. */
 static __always_inline int service_deliver(struct xdp_md *ctx, const struct packet *packet,
 					   struct service_plan *plan)
@@ -312,7 +326,9 @@ static __always_inline int service_stage(struct xdp_md *ctx, const struct packet
 			done = service_send(ctx, packet, &plan);
 	}
 	if (STAGE_REASON(done) == SL_REASON_SERVICE_TOO_BIG)
-		return too_big_answer(ctx, packet, plan.mtu);
+		done = too_big_answer(ctx, packet, plan.mtu);
+	if (plan.reason && done && STAGE_VERDICT(done) == XDP_DROP)
+		service_count_drop(plan.service, STAGE_REASON(done));
 	return done;
 }
 

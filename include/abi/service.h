@@ -26,6 +26,7 @@
 #define SLUICE_ABI_SERVICE_H
 
 #include "abi/dataplane.h"
+#include "abi/drop_reasons.h"
 #include "abi/steer.h" /* SL_FAMILY_* */
 
 /* Default sizes; the loader may give the maps others before load. Keys: a power of two. */
@@ -156,6 +157,19 @@ struct sl_fragment {
 	__u32 backend;
 };
 _Static_assert(sizeof(struct sl_fragment) == 8, "struct sl_fragment");
+
+/*
+ * Element of sl_svc_drops, by service, per CPU: packets of the service that were dropped, by
+ * SL_SERVICE_DROP(reason). The first one is for reasons that are not of services.
+ */
+#define SL_SERVICE_DROPS	32
+#define SL_SERVICE_DROP(reason) ((reason)-SL_REASON_SERVICE)
+
+struct sl_service_drops {
+	__u64 packets[SL_SERVICE_DROPS];
+};
+_Static_assert(sizeof(struct sl_service_drops) == 256, "struct sl_service_drops");
+_Static_assert(SL_SERVICE_DROP(SL_REASON_COUNT) <= SL_SERVICE_DROPS, "SL_SERVICE_DROPS");
 
 /*
  * Record of the ring sl_neigh_asks: a next hop whose link address XDP needs and the kernel does not

@@ -94,6 +94,40 @@ static void test_packet_goes_to_the_backend_of_its_slot_in_4in4(void **state)
 	assert_int_equal(backend_bytes, backend_before + frame.len);
 }
 
+static uint64_t count_drops(enum sl_reason reason)
+{
+	struct sl_service_drops drops[256] = {0};
+	uint64_t packets = 0;
+	uint32_t zero = 0;
+
+	assert_int_equal(bpf_map_lookup_elem(svc_map("sl_svc_drops"), &zero, drops), 0);
+	for (size_t cpu = 0; cpu < ARRAY_SIZE(drops); cpu++)
+		packets += drops[cpu].packets[SL_SERVICE_DROP(reason)];
+	return packets;
+}
+
+static void test_drops_are_counted_with_their_service_by_reason(void **state)
+{
+	uint64_t family = count_drops(SL_REASON_SERVICE_FAMILY);
+	uint64_t none = count_drops(SL_REASON_SERVICE_NO_BACKEND);
+	uint64_t bytes, packets = svc_count("sl_svc_counts", 0, &bytes);
+
+	make(SVC_CLIENT6, SVC_VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
+	run(XDP_DROP, SL_REASON_SERVICE_FAMILY);
+	assert_int_equal(count_drops(SL_REASON_SERVICE_FAMILY), family + 1);
+	svc_put_slot(0, 0, SL_PHASE_CLEAN);
+	make(SVC_CLIENT4, SVC_VIP4, IPPROTO_UDP, 0, 30, 0);
+	run(XDP_DROP, SL_REASON_SERVICE_NO_BACKEND);
+	run(XDP_DROP, SL_REASON_SERVICE_NO_BACKEND);
+	assert_int_equal(count_drops(SL_REASON_SERVICE_NO_BACKEND), none + 2);
+	assert_int_equal(count_drops(SL_REASON_SERVICE_FAMILY), family + 1);
+	assert_int_equal(svc_count("sl_svc_counts", 0, &bytes), packets);
+	/* What goes through is no drop. */
+	svc_put_slot(SVC_FIRST, SVC_FIRST, SL_PHASE_CLEAN);
+	run(XDP_TX, SL_REASON_SERVICE);
+	assert_int_equal(count_drops(SL_REASON_SERVICE), 0);
+}
+
 static void test_packet_goes_in_4in6_and_6in6_and_never_in_6in4(void **state)
 {
 	make(SVC_CLIENT6, SVC_VIP6, IPPROTO_TCP, FRAME_TCP_ACK, 10, 0);
@@ -532,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_packet_goes_to_the_backend_of_its_slot_in_4in4),
+		TEST(test_drops_are_counted_with_their_service_by_reason),
 		TEST(test_packet_goes_in_4in6_and_6in6_and_never_in_6in4),
 		TEST(test_tags_and_options_go_along),
 		TEST(test_another_interface_is_reached_by_redirect),

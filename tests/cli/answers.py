@@ -105,7 +105,8 @@ SERVICES = {"services": [
     {"name": "dns", "addresses": ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], "protocol": "udp",
      "forward": "ipip", "affinity": "five-tuple", "origin": "config", "drain_ms": 30000, "slots": 65537,
      "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
-     "packets": 1250000, "bytes": 98000000, "health": {
+     "packets": 1250000, "bytes": 98000000, "dropped": 1217,
+     "drops": {"service_no_neigh": 1200, "service_too_big_drop": 17}, "health": {
          "probed": True, "up": 1, "down": 1, "fail_open": False, "fail_opens": 1}, "backends": [
         {"address": "2001:db8:1::11", "state": "up", "weight": 100, "origin": "config",
          "drain_left_s": None, "slots": 65537, "packets": 833000, "bytes": 65000000, "number": 1,

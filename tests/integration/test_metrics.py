@@ -197,6 +197,33 @@ services:
     assert page.get("sluice_service_fail_opens_total", service="probed") == 1
 
 
+def test_drops_are_told_by_service_and_reason(topology, sluice, forwarding):
+    start(sluice, METRICS + f"""
+dataplane: {{ interfaces: [ {{ name: {DOWN} }} ] }}
+services:
+  - {{ name: empty, address: 198.51.100.1, ports: 80, protocol: udp, forward: ipip, slots: 211,
+       backends: [ {{ address: {BACKEND[0]}, weight: 0 }} ] }}
+  - {{ name: good, address: 198.51.100.2, ports: 80, protocol: udp, forward: ipip, slots: 211,
+       backends: [ {BACKEND[0]} ] }}
+""")
+    with topology.socket("client", socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for number in range(12):
+            sock.sendto(b"x", ("198.51.100.%u" % (1 + number % 3 // 2), 80))
+    name = "sluice_service_dropped_packets_total"
+    page = wait_until(lambda: (lambda each: each if each.sum(name, service="empty") == 8 and each.get(
+        "sluice_service_packets_total", service="good") == 4 else None)(scrape(topology)),
+                      "all packets are counted")
+    assert page.get(name, service="empty", reason="service_no_backend") == 8
+    assert not page.all(name, service="good")
+    services = {each["name"]: each for each in sluice.cli_json("service")["services"]}
+    assert services["empty"]["dropped"] == 8 and services["good"]["dropped"] == 0
+    assert services["empty"]["drops"] == {"service_no_backend": 8}
+    assert "8 service_no_backend" in sluice.cli("service", "name", "empty", check=True).stdout
+    sluice.kill9()
+    services = {each["name"]: each for each in sluice.cli_json("service")["services"]}
+    assert services["empty"]["drops"] == {"service_no_backend": 8}
+
+
 def test_other_requests_are_refused(topology, sluice):
     start(sluice)
     for target, method, status in (("/", "GET", 404), ("/metrics/", "GET", 404),

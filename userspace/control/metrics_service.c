@@ -12,6 +12,7 @@
 enum family {
 	SERVICE_PACKETS,
 	SERVICE_BYTES,
+	SERVICE_DROPS,
 	SERVICE_BACKENDS,
 	SERVICE_FAIL_OPEN,
 	SERVICE_FAIL_OPENS,
@@ -32,6 +33,8 @@ static const struct {
 			     "packets forwarded to the backends of a service"},
 	[SERVICE_BYTES] = {"sluice_service_bytes_total", METRICS_COUNTER,
 			   "bytes of these packets, as they came in"},
+	[SERVICE_DROPS] = {"sluice_service_dropped_packets_total", METRICS_COUNTER,
+			   "packets of a service that were dropped, by the reason"},
 	[SERVICE_BACKENDS] = {"sluice_service_backends", METRICS_GAUGE,
 			      "backends of a service by their state"},
 	[SERVICE_FAIL_OPEN] = {"sluice_service_fail_open", METRICS_GAUGE,
@@ -48,6 +51,21 @@ static const struct {
 	[BACKEND_PROBES] = {"sluice_backend_probes_total", METRICS_COUNTER,
 			    "probes of a backend by their result"},
 };
+
+static void write_drops(struct metrics_page *page, const char *name, uint32_t number,
+			struct metrics_label *label)
+{
+	uint64_t drops[SL_SERVICE_DROPS];
+	char labels[METRICS_LABELS_MAX];
+
+	service_set_read_drops(&page->daemon->services.set, number, drops);
+	for (unsigned int i = 0; i < SL_SERVICE_DROPS; i++) {
+		if (!drops[i])
+			continue;
+		label[1] = (struct metrics_label){"reason", str_from_cstr(service_drop_name(i))};
+		metrics_u64(page, name, metrics_labels(label, 2, labels, sizeof(labels)), drops[i]);
+	}
+}
 
 static void write_states(struct metrics_page *page, const char *name, uint32_t number,
 			 struct metrics_label *label)
@@ -84,6 +102,8 @@ static void write_service(struct metrics_page *page, uint32_t number)
 	if (page->family == SERVICE_PACKETS || page->family == SERVICE_BYTES) {
 		service_set_read_service(set, number, &packets, &bytes);
 		metrics_u64(page, name, labels, page->family == SERVICE_BYTES ? bytes : packets);
+	} else if (page->family == SERVICE_DROPS) {
+		write_drops(page, name, number, label);
 	} else if (page->family == SERVICE_BACKENDS) {
 		write_states(page, name, number, label);
 	} else if (info->probed) {

@@ -56,6 +56,8 @@
 	ROW(SLOTS, "sl_slots", BPF_MAP_TYPE_ARRAY, 4, 4, 0)                                        \
 	ROW(SVC_COUNTS, "sl_svc_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter),  \
 	    0)                                                                                     \
+	ROW(SVC_DROPS, "sl_svc_drops", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                               \
+	    sizeof(struct sl_service_drops), 0)                                                    \
 	ROW(BE_COUNTS, "sl_be_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter), 0) \
 	ROW(FLOWS, "sl_flows", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_line), 0)              \
 	ROW(FLOW_CONF, "sl_flow_conf", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_flow_conf), 1)      \

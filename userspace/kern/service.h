@@ -105,7 +105,7 @@ struct service_maps {
 	struct sl_service_info *service_info;
 	struct sl_backend_info *backend_info;
 	uint32_t key_count, range_count, service_count, backend_count, slot_count, line_count;
-	int service_counts_fd, backend_counts_fd, flow_counts_fd;
+	int service_counts_fd, service_drops_fd, backend_counts_fd, flow_counts_fd;
 	/* Tables of mode nat, open while somebody looks through them; NULL: there are none. */
 	int (*nat_open)(void *arg, uint32_t index, struct sl_nat_line **ret_lines); /* -ENOENT */
 	void (*nat_close)(struct sl_nat_line *lines);
@@ -210,6 +210,7 @@ struct service_view {
 	const struct sl_phase_times *times;
 	uint32_t phases[4]; /* slots in each */
 	uint64_t packets, bytes;
+	uint64_t drops[SL_SERVICE_DROPS]; /* packets, by SL_SERVICE_DROP() */
 };
 
 struct service_backend_view {
@@ -230,6 +231,11 @@ void service_set_read_service(const struct service_set *set, uint32_t number, ui
 			      uint64_t *ret_bytes);
 void service_set_read_backend(const struct service_set *set, uint32_t place, uint64_t *ret_packets,
 			      uint64_t *ret_bytes);
+/* Packets of the service that were dropped, by SL_SERVICE_DROP(). */
+void service_set_read_drops(const struct service_set *set, uint32_t number,
+			    uint64_t ret_drops[SL_SERVICE_DROPS]);
+/* "service_no_backend"; "other" for the first. */
+const char *service_drop_name(unsigned int drop);
 /* Without the work of counting slots and packets. */
 void service_set_each_backend(const struct service_set *set,
 			      void (*visit)(uint32_t service, const struct ip_addr *addr,

@@ -331,7 +331,8 @@ static int copy_maps(const struct service_maps *maps, struct service_maps *ret_c
 	struct service_maps copy = *maps;
 	bool failed = false;
 
-	copy.service_counts_fd = copy.backend_counts_fd = copy.flow_counts_fd = -1;
+	copy.service_counts_fd = copy.service_drops_fd = copy.backend_counts_fd =
+		copy.flow_counts_fd = -1;
 	copy.nat_open = NULL;
 #define ALLOCATE(member, count)                                                                    \
 	copy.member = calloc(copy.count, sizeof(*copy.member));                                    \

@@ -121,6 +121,21 @@ static int write_backend(const struct service_backend_view *view, void *arg)
 	return 0;
 }
 
+/* Reasons that were ever met. */
+static void write_drops(struct json_writer *json, const struct service_view *view)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < SL_SERVICE_DROPS; i++)
+		sum += view->drops[i];
+	json_u64(json, "dropped", sum);
+	json_open_object(json, "drops");
+	for (unsigned int i = 0; i < SL_SERVICE_DROPS; i++)
+		if (view->drops[i])
+			json_u64(json, service_drop_name(i), view->drops[i]);
+	json_close_object(json);
+}
+
 static void write_service_health(struct json_writer *json, const struct service_set *set,
 				 const struct service_view *view)
 {
@@ -171,6 +186,7 @@ static int write_service(const struct service_view *view, void *arg)
 	json_close_object(json);
 	json_u64(json, "packets", view->packets);
 	json_u64(json, "bytes", view->bytes);
+	write_drops(json, view);
 	write_service_health(json, set, view);
 	json_open_array(json, "backends");
 	if (!r)

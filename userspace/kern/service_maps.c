@@ -107,6 +107,7 @@ int service_maps_open(struct dataplane *dataplane, bool read_only, struct servic
 		}
 	}
 	maps.service_counts_fd = dataplane->maps[DATAPLANE_MAP_SVC_COUNTS];
+	maps.service_drops_fd = dataplane->maps[DATAPLANE_MAP_SVC_DROPS];
 	maps.backend_counts_fd = dataplane->maps[DATAPLANE_MAP_BE_COUNTS];
 	maps.flow_counts_fd = dataplane->maps[DATAPLANE_MAP_FLOW_COUNTS];
 	maps.nat_open = nat_open;

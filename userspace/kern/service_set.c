@@ -245,11 +245,10 @@ static int plan(const struct service_set *set, const struct service_conf *confs,
 
 /* ---- pools ---- */
 
-static void zero_counter(int fd, uint32_t index)
+static void zero_counter(int fd, uint32_t index, size_t value_bytes)
 {
 	int cpus = fd >= 0 ? libbpf_num_possible_cpus() : 0;
-	_cleanup_free_ struct sl_counter *zero =
-		cpus > 0 ? calloc((size_t)cpus, sizeof(*zero)) : NULL;
+	_cleanup_free_ void *zero = cpus > 0 ? calloc((size_t)cpus, value_bytes) : NULL;
 
 	/* Old counts beside a new name would only be confusing: no error. */
 	if (zero)
@@ -272,7 +271,7 @@ static void add_backend(struct service_set *set, uint32_t number,
 		place++;
 	service_addr_be(&conf->addr, backend.addr_be);
 	backend.id = ++maps->service_info[number].last_id;
-	zero_counter(maps->backend_counts_fd, place);
+	zero_counter(maps->backend_counts_fd, place, sizeof(struct sl_counter));
 	maps->backend_info[place] = (struct sl_backend_info){
 		.state = SL_BACKEND_USED | (conf->from_cli ? SL_BACKEND_FROM_CLI : 0) |
 			 (conf->drained ? SL_BACKEND_DRAINING : 0),
@@ -400,7 +399,8 @@ static int make_service(struct service_set *set, const struct step *step,
 	if (r)
 		return r;
 	service_health_bury(set, step->number);
-	zero_counter(maps->service_counts_fd, step->number);
+	zero_counter(maps->service_counts_fd, step->number, sizeof(struct sl_counter));
+	zero_counter(maps->service_drops_fd, step->number, sizeof(struct sl_service_drops));
 	publish_u32(&maps->services[step->number].flags, SL_SERVICE_LIVE);
 	info->use = SL_SERVICE_USED;
 	return 0;

@@ -61,6 +61,34 @@ static void read_counter(int fd, uint32_t index, uint64_t *ret_packets, uint64_t
 	}
 }
 
+void service_set_read_drops(const struct service_set *set, uint32_t number,
+			    uint64_t ret_drops[SL_SERVICE_DROPS])
+{
+	int cpus = set->maps.service_drops_fd >= 0 ? libbpf_num_possible_cpus() : 0;
+	_cleanup_free_ struct sl_service_drops *drops =
+		cpus > 0 ? calloc((size_t)cpus, sizeof(*drops)) : NULL;
+
+	memset(ret_drops, 0, SL_SERVICE_DROPS * sizeof(*ret_drops));
+	if (!drops || bpf_map_lookup_elem(set->maps.service_drops_fd, &number, drops))
+		return;
+	for (int i = 0; i < cpus; i++)
+		for (unsigned int j = 0; j < SL_SERVICE_DROPS; j++)
+			ret_drops[j] += drops[i].packets[j];
+}
+
+const char *service_drop_name(unsigned int drop)
+{
+	static const char *const names[] = {
+#define NAME(symbol, name, meaning) [SL_REASON_##symbol] = name,
+		SL_REASON_TABLE(NAME)
+#undef NAME
+	};
+
+	return drop && SL_REASON_SERVICE + drop < ARRAY_SIZE(names)
+		       ? names[SL_REASON_SERVICE + drop]
+		       : "other";
+}
+
 void service_set_read_service(const struct service_set *set, uint32_t number, uint64_t *ret_packets,
 			      uint64_t *ret_bytes)
 {
@@ -94,6 +122,7 @@ int service_set_walk(const struct service_set *set,
 		for (uint32_t j = 0; j < service->slot_count; j++)
 			view.phases[SL_SLOT_PHASE(maps->slots[service->slot_base + j].word) & 3]++;
 		read_counter(maps->service_counts_fd, i, &view.packets, &view.bytes);
+		service_set_read_drops(set, i, view.drops);
 		r = visit(&view, arg);
 	}
 	return r;

@@ -22,7 +22,8 @@ static inline void service_memory_init(struct service_maps *maps)
 	maps->phases = calloc(maps->service_count, sizeof(*maps->phases));
 	maps->service_info = calloc(maps->service_count, sizeof(*maps->service_info));
 	maps->backend_info = calloc(maps->backend_count, sizeof(*maps->backend_info));
-	maps->service_counts_fd = maps->backend_counts_fd = maps->flow_counts_fd = -1;
+	maps->service_counts_fd = maps->service_drops_fd = -1;
+	maps->backend_counts_fd = maps->flow_counts_fd = -1;
 	assert_true(maps->keys && maps->ranges && maps->state && maps->services && maps->backends &&
 		    maps->slots && maps->flows && maps->phases && maps->service_info &&
 		    maps->backend_info);
