@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """
-Sluice, nginx and haproxy beside each other as HTTP/1 proxies: the same backend, the same load, one
-machine, rounds in turn. Prints one table and writes build/bench/http.json. Needs root.
+Sluice beside nginx and haproxy as HTTP/1 proxies, and beside nghttpx and h2o too with HTTP/2 (in
+clear text) in front: the same backend, the same load, one machine, rounds in turn. Prints one table
+and writes build/bench/http.json. Needs root.
 
 What runs where: with one worker the proxy has CPU 0 for itself, load and backend share the others;
 with two workers nothing is held anywhere, but each proxy pins its own workers. All of it talks over
@@ -17,13 +18,15 @@ import sys
 
 from benchlib import machine, report
 from benchlib.load import BadLoad, Load
-from benchlib.programs import (Backend, Haproxy, HaproxyBigBuffers, HaproxySplice,
-                               HaproxySpliceBigPipes, Nginx, NginxBuffered, NginxStreamed, Sluice)
+from benchlib.programs import (Backend, H2o, Haproxy, HaproxyBigBuffers, HaproxySplice,
+                               HaproxySpliceBigPipes, Nghttpx, Nginx, NginxBuffered, NginxHttp2,
+                               NginxStreamed, Sluice)
 from benchlib.rounds import measure
 
 BACKEND_PORT, FIRST_PORT = 81, 100
 SMALL = (Nginx, Haproxy)
 # Each peer with what its manual offers for large bodies: whichever is best counts.
+HTTP2 = (NginxHttp2, Haproxy, Nghttpx, H2o)
 BODIES = (Nginx, NginxBuffered, NginxStreamed, Haproxy, HaproxyBigBuffers, HaproxySplice,
           HaproxySpliceBigPipes)
 KIB = 1024
@@ -35,6 +38,8 @@ CASES = {
     "16k": (Load(f"/bytes/{16 * KIB}", 16 * KIB, 32), BODIES, None),
     "256k": (Load(f"/bytes/{256 * KIB}", 256 * KIB, 16), BODIES, 0.7),
     "4m": (Load(f"/bytes/{4096 * KIB}", 4096 * KIB, 16), BODIES, 0.7),
+    "h2": (Load("/bytes/128", 128, 10, streams=10), HTTP2, 0.7),
+    "h2-single": (Load("/bytes/128", 128, 50, streams=1), HTTP2, 0.7),
 }
 
 

@@ -194,7 +194,6 @@ def test_hardening_6_malformed_heads_are_refused(lane):
         ("HTTP/01.1", "GET /g HTTP/01.1\r\nHost: {host}\r\n\r\n", (400, 505)),
         ("HTTP/1.10", "GET /g HTTP/1.10\r\nHost: {host}\r\n\r\n", (400, 505)),
         ("lower-case http", "GET /g http/1.1\r\nHost: {host}\r\n\r\n", (400, 505)),
-        ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
     ])
     nothing_reached(lane)
 

@@ -31,7 +31,13 @@ class Load:
     host: str = HOST
     tool: str = "load_http"
 
+    streams: int = 0 # on each connection, of HTTP/2 in clear text; 0: HTTP/1
+
     def command(self, port, seconds):
+        if self.streams:
+            return ["h2load", "-t1", f"-c{self.connections}", f"-m{self.streams}",
+                    f"-D{round(seconds * 1000)}ms", "-H", f":authority: {self.host}",
+                    f"http://127.0.0.1:{port}{self.path}"]
         if self.tool == "wrk":
             # One source address and no look at lengths: a second opinion, not the measure.
             close = ["-H", "Connection: close"] if self.close else []
@@ -50,7 +56,10 @@ class Load:
             output = process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
-        found = self._read_wrk(output) if self.tool == "wrk" else self._read_own(output)
+        if self.streams:
+            found = self._read_h2load(output)
+        else:
+            found = self._read_wrk(output) if self.tool == "wrk" else self._read_own(output)
         if process.returncode or any(found["errors"].values()) or not found["requests"]:
             raise BadLoad(f"{self.tool}: {output.strip()}")
         found["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
@@ -62,6 +71,30 @@ class Load:
             return json.loads(output)
         except ValueError:
             raise BadLoad(f"load_http: {output.strip()}") from None
+
+    def _read_h2load(self, output):
+        """Its mean and longest times stand for the percentiles, which it does not tell."""
+        counts = re.search(r"requests: \d+ total, \d+ started, \d+ done, (\d+) succeeded, "
+                           r"(\d+) failed, (\d+) errored, (\d+) timeout", output)
+        good = re.search(r"status codes: (\d+) 2xx, 0 3xx, 0 4xx, 0 5xx", output)
+        data = re.search(r"space savings [\d.]+%\), [\d.]+\w+ \((\d+)\) data", output)
+        took = re.search(r"finished in ([\d.]+)(us|ms|s),", output)
+        times = re.search(r"time for request:\s+\S+\s+([\d.]+)(us|ms|s)\s+([\d.]+)(us|ms|s)",
+                          output)
+        if not (counts and good and data and took and times):
+            raise BadLoad(f"h2load: {output.strip()}")
+        unit = {"us": 1, "ms": 1e3, "s": 1e6}
+        requests = int(counts[1])
+        # What the last streams had of their answers when the time was over counts in full there.
+        cut = self.connections * self.streams
+        return {"requests": requests, "seconds": float(took[1]) * unit[took[2]] / 1e6,
+                "p50_us": float(times[3]) * unit[times[4]],
+                "p99_us": float(times[1]) * unit[times[2]],
+                "errors": {"failed": int(counts[2]), "errored": int(counts[3]),
+                           "timeout": int(counts[4]),
+                           "status": int(not 0 <= int(good[1]) - requests <= cut),
+                           "length": int(not 0 <= int(data[1]) - requests * self.size_bytes <=
+                                         cut * self.size_bytes)}}
 
     @staticmethod
     def _read_wrk(output):

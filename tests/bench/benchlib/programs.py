@@ -161,7 +161,7 @@ http {{
 		keepalive_requests 1000000000;
 	}}
 	server {{
-		listen 127.0.0.1:{port} reuseport backlog=4096;
+		listen 127.0.0.1:{port} {listen} reuseport backlog=4096;
 		server_name {host};
 		location / {{
 			proxy_pass http://backend;
@@ -182,13 +182,14 @@ class Nginx(Proxy):
     name = "nginx"
     stop_signal = signal.SIGQUIT
     body = "proxy_max_temp_file_size 0;"
+    listen = ""
 
     def prepare(self):
         self.conf = self.directory / "nginx.conf"
         self.conf.write_text(NGINX_CONF.format(
             workers=self.workers, directory=self.directory, log=self.log, port=self.port,
             affinity="worker_cpu_affinity auto;" if self.workers > 1 else "",
-            backend_port=self.backend.port, host=HOST, body=self.body))
+            backend_port=self.backend.port, host=HOST, body=self.body, listen=self.listen))
 
     def command(self):
         if not shutil.which(NGINX):
@@ -202,6 +203,56 @@ class NginxBuffered(Nginx):
 
 class NginxStreamed(Nginx):
     name, body = "nginx unbuffered", NGINX_STREAMED
+
+
+class NginxHttp2(Nginx):
+    listen = "http2"
+
+
+# ---- nghttpx and h2o, which speak HTTP/2 first of all
+
+
+class Nghttpx(Proxy):
+    name = "nghttpx"
+
+    def command(self):
+        if not shutil.which("nghttpx"):
+            raise Unusable("nghttpx is not installed: run scripts/setup")
+        return ["nghttpx", "--conf=/dev/null", f"--workers={self.workers}",
+                f"--frontend=127.0.0.1,{self.port};no-tls",
+                f"--backend=127.0.0.1,{self.backend.port}", f"--accesslog-file={self.log}",
+                f"--errorlog-file={self.directory}/error.log", "--backend-keep-alive-timeout=60s",
+                "--log-level=ERROR"]
+
+
+H2O_CONF = """
+user: root
+num-threads: {workers}
+max-connections: 4096
+pid-file: {directory}/h2o.pid
+error-log: {directory}/error.log
+access-log: {log}
+listen: {{ host: 127.0.0.1, port: {port} }}
+hosts:
+  default:
+    paths:
+      /: {{ proxy.reverse.url: "http://127.0.0.1:{backend_port}/", proxy.timeout.keepalive: 60000 }}
+"""
+
+
+class H2o(Proxy):
+    name = "h2o"
+
+    def prepare(self):
+        self.conf = self.directory / "h2o.conf"
+        self.conf.write_text(H2O_CONF.format(workers=self.workers, directory=self.directory,
+                                             log=self.log, port=self.port,
+                                             backend_port=self.backend.port))
+
+    def command(self):
+        if not shutil.which("h2o"):
+            raise Unusable("h2o is not installed: run scripts/setup")
+        return ["h2o", "-m", "worker", "-c", self.conf]
 
 
 # ---- haproxy
@@ -387,6 +438,7 @@ class Sluice(Proxy):
                 self.cli("prog", "unload")
 
 
-__all__ = ["HOST", "TOP", "Backend", "Haproxy", "HaproxyBigBuffers", "HaproxySplice",
-           "HaproxySpliceBigPipes", "Nginx", "NginxBuffered", "NginxStreamed", "Program", "Proxy",
+__all__ = ["HOST", "TOP", "Backend", "H2o", "Haproxy", "HaproxyBigBuffers", "HaproxySplice",
+           "HaproxySpliceBigPipes", "Nghttpx", "Nginx", "NginxBuffered", "NginxHttp2",
+           "NginxStreamed", "Program", "Proxy",
            "Sluice", "other_routes"]
