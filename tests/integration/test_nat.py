@@ -207,6 +207,27 @@ services:
             wait_until(lambda: _called(topology) == BACKEND[1], "it gets connections again")
 
 
+def test_ports_that_our_own_connections_get_are_warned_of(sluice, topology):
+    """Only of an address of this host, and only as long as the ports are not reserved."""
+    config = f"dataplane: {{ nat: {{ addresses: [ {SOURCE}, {GATE} ], ports: 40000-40999 }} }}\n"
+    words = f"{GATE} is an address of this host.* such as 40000.*reserved_ports=40000-40999"
+    sluice.configure(config)
+    sluice.start()
+    assert sluice.log.wait_for(words)
+    assert f"{SOURCE} is an address" not in sluice.log.text()
+    topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=40000-40999")
+    try:
+        seen = len(sluice.log.lines)
+        sluice.reload()
+        assert sluice.log.wait_for("generation 2", start=seen)
+        assert "own connections" not in "\n".join(sluice.log.lines[seen:])
+        sluice.configure(config.replace("40000", "39000"))
+        sluice.reload()
+        assert sluice.log.wait_for(f"{GATE} is an address of this host.* such as 39000", start=seen)
+    finally:
+        topology.run("sluice", "sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=")
+
+
 @pytest.mark.parametrize("nat, service, words", [
     ("", "forward: nat, backends: [ 10.0.0.1 ]", "needs 'dataplane.nat.addresses'"),
     ("addresses: [ 198.18.0.1 ]", "forward: ipip, backends: [ { address: 10.0.0.1, port: 81 } ]",

@@ -1,4 +1,5 @@
 #include "control/address_check.h"
+#include "control/nat_ports_check.h"
 #include "control/reload.h"
 
 #include <errno.h>
@@ -162,6 +163,7 @@ int reload_publish(struct daemon *daemon, struct snapshot *snapshot, struct stee
 	changes_post(&changes);
 	steering_plan_commit(plan);
 	address_check_log(snapshot);
+	nat_ports_check_log(&snapshot->dataplane.nat);
 	return 0;
 }
 
