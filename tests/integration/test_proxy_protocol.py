@@ -11,6 +11,7 @@ import struct
 
 import pytest
 from lib.backend import RawBackend
+from lib.http2 import Http2
 from lib.netns import BACKEND, CLIENT, CLIENT6, SLUICE, SLUICE6
 from lib.programs import start_program
 from lib.wait import wait_until
@@ -159,6 +160,22 @@ def test_a_header_may_come_byte_by_byte(node, topology, backends, header):
             wire.send(header[at:at + 1])
         assert ask(wire).body == b"ok"
     assert backends["plain"].requests[0].get("x-real-ip") == "203.0.113.9"
+
+
+@pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
+@pytest.mark.parametrize("together", [True, False], ids=["together", "apart"])
+def test_http2_may_follow(node, topology, backends, header, together):
+    wire = connect(topology, REQUIRE)
+    if together:
+        wire.sock.send(header, socket.MSG_MORE)
+    else:
+        for at in range(len(header)):
+            wire.send(header[at:at + 1])
+    client = Http2(wire.sock)
+    assert client.ask("/", host="plain.test").body == b"ok"
+    assert client.ask("/", host="plain.test").body == b"ok"
+    assert {seen.get("x-forwarded-for") for seen in backends["plain"].requests} == {"203.0.113.9"}
+    client.close()
 
 
 def test_the_named_client_is_trusted_no_more_than_any_other(node, topology, backends):

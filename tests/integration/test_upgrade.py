@@ -5,7 +5,6 @@ A route says which protocols may be asked for. Nothing is opaque before the upst
 what was asked; from then on bytes go both ways unread, each side ends on its own, and a tunnel
 outlives the configuration it began with.
 """
-import base64
 import hashlib
 import json
 import signal
@@ -15,12 +14,12 @@ import pytest
 from lib.backend import RawBackend
 from lib.daemon import Sluice
 from lib.netns import BACKEND, CLIENT, SLUICE
+from lib.tunnels import accept_of, echo, read_exactly, switching
 from lib.wait import wait_until, wait_until_still
 from lib.wire import Wire, request, response
 
 PORT, SLOW_PORT, OWN_PORT = 80, 8106, 8107
 BACKEND_PORT, NGINX_PORT = 9911, 9912
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ASK = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
        f"Sec-WebSocket-Key: {KEY}"]
@@ -44,34 +43,6 @@ routes:
 # For a daemon beside the one that the tests share: nobody else has these addresses.
 OWN_CONFIG = CONFIG.replace(f"{SLUICE}:{PORT}", f"{SLUICE}:{OWN_PORT}").replace(
     f"{SLUICE}:{SLOW_PORT}", f"{SLUICE}:8108")
-
-
-def accept_of(key):
-    return base64.b64encode(hashlib.sha1(key.encode() + GUID).digest()).decode()
-
-
-def switching(message, *fields, token="websocket", accept=None):
-    lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", f"Upgrade: {token}"]
-    if accept is None and message.get("sec-websocket-key"):
-        accept = accept_of(message.get("sec-websocket-key"))
-    if accept:
-        lines.append(f"Sec-WebSocket-Accept: {accept}")
-    return "\r\n".join([*lines, *fields]).encode() + b"\r\n\r\n"
-
-
-def echo(connection):
-    """Agrees to whatever is asked and says everything back."""
-    while True:
-        message = connection.read_request()
-        if message.get("upgrade"):
-            break
-        connection.send(response(b"plain"))
-    connection.send(switching(message, token=message.get("upgrade")))
-    while True:
-        while connection.buffer:
-            connection.send(connection._take(len(connection.buffer)))
-        if not connection.fill():
-            return
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +83,6 @@ def open_tunnel(topology, host="ws.test", fields=ASK, port=PORT, target="/", **k
     answer = wire.read_response_head()
     assert answer.status == 101, answer
     return wire, answer
-
-
-def read_exactly(wire, count):
-    while len(wire.buffer) < count:
-        assert wire.fill(), f"end after {len(wire.buffer)} of {count} bytes"
-    return wire._take(count)
 
 
 def log_of(node, target):

@@ -140,6 +140,8 @@ void downstream_http2_abort(struct downstream *base)
 	struct downstream_http2 *conn = downstream_http2(base);
 
 	downstream_http2_blame(conn, "this server stopped");
+	list_for_each (link, &conn->streams)
+		list_entry(link, struct downstream_stream, link)->exchange->tunnel.polite = true;
 	downstream_http2_close(conn, conn->state != HTTP2_CONN_LINGER);
 }
 

@@ -52,7 +52,7 @@ static bool scheme_is_ours(const struct downstream_http2 *conn, struct str schem
 {
 	return !str_eq(scheme, STR("https")) || conn->base.origin_tls ||
 	       trusted_proxies_have(&conn->base.worker->config->snapshot->node.trusted_proxies,
-				    &conn->base.peer);
+				    &conn->base.origin.source);
 }
 
 static void on_head(struct http2 *http2, struct http2_stream *wire, bool end)
@@ -72,7 +72,7 @@ static void on_head(struct http2 *http2, struct http2_stream *wire, bool end)
 					   : pace_first_credit_ms(conn->base.min_body_rate,
 								  conn->base.idle_timeout_ms));
 	stream->request_ended = exchange->request_done = end;
-	if (!end)
+	if (!end && !request->protocol.ptr) /* what may become a tunnel may be silent */
 		pace_wait(&stream->request_pace, conn_now_ms(conn));
 	worker_memory_look(conn->base.worker);
 	if (error) {
@@ -107,6 +107,12 @@ static bool is_blocked(const struct downstream_stream *stream)
 	return !send_queue_is_empty(&stream->held) || exchange_request_blocked(stream->exchange);
 }
 
+/* Behind the answer nobody wants the request any more, but in a tunnel. */
+static bool is_wanted(const struct downstream_stream *stream)
+{
+	return !stream->response_ended || stream->wire.two_way;
+}
+
 static void on_data(struct http2 *http2, struct http2_stream *wire, struct str data)
 {
 	struct downstream_http2 *conn = http2_conn(http2);
@@ -115,8 +121,8 @@ static void on_data(struct http2 *http2, struct http2_stream *wire, struct str d
 	pace_settle(&stream->request_pace, conn_now_ms(conn));
 	pace_earn(&stream->request_pace, data.len, conn->base.min_body_rate,
 		  conn->base.idle_timeout_ms);
-	if (stream->response_ended) {
-		http2_consumed(http2, wire->id, data.len); /* nobody wants it */
+	if (!is_wanted(stream)) {
+		http2_consumed(http2, wire->id, data.len);
 	} else if (!is_blocked(stream)) {
 		give(stream, data, conn->feeding);
 	} else if (send_queue_push(&stream->held, data, conn->feeding) < 0) {
@@ -140,22 +146,23 @@ void downstream_http2_give_held(struct downstream_stream *stream)
 	bool any = !send_queue_is_empty(&stream->held);
 
 	while (!send_queue_is_empty(&stream->held) &&
-	       (stream->response_ended || !exchange_request_blocked(stream->exchange))) {
+	       (!is_wanted(stream) || !exchange_request_blocked(stream->exchange))) {
 		struct recv_buf *buf;
 		struct str data = send_queue_front(&stream->held, &buf);
 
-		if (stream->response_ended)
+		if (!is_wanted(stream))
 			http2_consumed(&stream->conn->http2, stream->wire.id, data.len);
 		else
 			give(stream, data, buf);
 		send_queue_drop(&stream->held, data.len);
 	}
-	if (!send_queue_is_empty(&stream->held))
-		return;
-	if (stream->request_ended && any)
-		request_over(stream);
-	else if (!stream->request_ended)
-		pace_wait(&stream->request_pace, conn_now_ms(stream->conn));
+	if (send_queue_is_empty(&stream->held)) {
+		if (stream->request_ended && any)
+			request_over(stream);
+		else if (!stream->request_ended && !stream->exchange->request.protocol.ptr)
+			pace_wait(&stream->request_pace, conn_now_ms(stream->conn));
+	}
+	/* Also when more is held: only what is under way brings us here again. */
 	if (stream->request_fed) {
 		stream->request_fed = false;
 		exchange_request_flush(stream->exchange);
@@ -194,12 +201,28 @@ void downstream_http2_stream_done(struct downstream_stream *stream)
 		conn->base.moved_ms = loop_now_ms(conn->base.worker->loop);
 }
 
+/* Both sides of a tunnel have ended: what was held of it is still the upstream's. */
+static void give_rest(struct downstream_stream *stream)
+{
+	while (!send_queue_is_empty(&stream->held)) {
+		struct recv_buf *buf;
+		struct str data = send_queue_front(&stream->held, &buf);
+
+		give(stream, data, buf);
+		send_queue_drop(&stream->held, data.len);
+	}
+	if (!stream->exchange->request_done)
+		request_over(stream);
+}
+
 static void on_closed(struct http2 *http2, struct http2_stream *wire, uint32_t error)
 {
 	struct downstream_http2 *conn = http2_conn(http2);
 	struct downstream_stream *stream = http2_conn_stream(wire);
 	struct exchange *exchange = stream->exchange;
 
+	if (wire->two_way && stream->request_ended && stream->end_sent && !error)
+		give_rest(stream);
 	if (!stream->end_sent) {
 		if (!exchange->response_done)
 			worker_count(conn->base.worker, HTTP_COUNTER_CLIENT_ABORTS);

@@ -361,13 +361,14 @@ static void send_informational(struct exchange *exchange, const struct exchange_
 static void send_head(struct exchange *exchange, const struct exchange_response *response)
 {
 	struct downstream_stream *stream = exchange_stream(exchange);
-	bool end = response->framing == HTTP_FRAMING_NONE;
+	bool end = response->framing == HTTP_FRAMING_NONE && !response->upgrade.ptr;
 	nghttp2_nv *fields;
 	size_t count;
 
 	exchange->first_byte_ns = loop_now_ns(exchange->worker->loop);
 	timer_stop(&exchange->age_timer); /* it bounds the wait for this moment */
 	stream->head_sent = true;
+	stream->wire.two_way = response->upgrade.ptr != NULL;
 	if (!make_head(exchange, response, true, &fields, &count) ||
 	    http2_submit_head(&stream->conn->http2, stream->wire.id, fields, count, end) < 0) {
 		stream_broken(stream);
@@ -439,6 +440,19 @@ static void send_abort(struct exchange *exchange)
 	downstream_http2_flush_soon(stream->conn);
 }
 
+/* A client that still sends is told that nobody reads that any more. */
+static void tunnel_over(struct exchange *exchange)
+{
+	struct downstream_stream *stream = exchange_stream(exchange);
+
+	stream->wire.two_way = false;
+	if (!stream->response_ended)
+		send_end(exchange, NULL, 0);
+	else if (stream->end_sent && !stream->request_ended)
+		http2_reset(&stream->conn->http2, stream->wire.id, NGHTTP2_NO_ERROR);
+	downstream_http2_flush_soon(stream->conn);
+}
+
 static void resume_request(struct exchange *exchange)
 {
 	struct downstream_stream *stream = exchange_stream(exchange);
@@ -466,5 +480,6 @@ const struct exchange_downstream downstream_http2_ops = {
 	.flush = flush,
 	.send_abort = send_abort,
 	.resume_request = resume_request,
+	.tunnel_over = tunnel_over,
 	.queued = queued,
 };

@@ -51,7 +51,10 @@ static void drained(struct exchange *exchange)
 
 static void action_abort(struct exchange *exchange)
 {
-	if (exchange->tunnel.polite)
+	/* A downstream may be done when the last byte has not gone up yet. */
+	if (exchange->request_done && exchange->tunnel.upstream_ended)
+		upstream_call_leave(&exchange->proxy.call);
+	else if (exchange->tunnel.polite)
 		upstream_call_abort(&exchange->proxy.call);
 	else
 		upstream_call_reset(&exchange->proxy.call);

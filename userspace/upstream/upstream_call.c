@@ -10,6 +10,9 @@
 
 static const struct stream_ops conn_ops;
 
+/* How long an endpoint may take nothing of a tunnel's last bytes, which nobody waits for. */
+#define LEAVE_MS 10000
+
 static bool call_retry(struct upstream_conn *conn, uint32_t cause);
 
 const char *upstream_error_text(enum upstream_error error)
@@ -148,6 +151,30 @@ void upstream_call_reset(struct upstream_call *call)
 	upstream_call_abort(call);
 }
 
+static void conn_flush(struct upstream_conn *conn);
+
+/* While some of it is taken, time goes on. */
+static void leave_step(struct upstream_conn *conn)
+{
+	conn_flush(conn);
+	if (conn->send_failed || send_queue_is_empty(&conn->queue))
+		upstream_conn_close(conn);
+	else
+		timer_start(conn->pools->loop, &conn->timer,
+			    MIN(conn->idle_timeout_ms, (uint64_t)LEAVE_MS));
+}
+
+void upstream_call_leave(struct upstream_call *call)
+{
+	struct upstream_conn *conn = call->conn;
+
+	if (!conn)
+		return;
+	upstream_call_detach(conn);
+	conn->leaving = true;
+	leave_step(conn);
+}
+
 /* ---- timers: which one runs follows from what is waited for ---- */
 
 /* What is left until the earliest of the deadlines that run, at most `most_ms`. */
@@ -234,8 +261,11 @@ static void on_sent(struct stream *stream, int64_t result)
 		conn->send_failed = true;
 		send_queue_clear(&conn->queue);
 	}
-	if (!call)
+	if (!call) {
+		if (conn->leaving && conn->state != UPSTREAM_CONN_CLOSING)
+			leave_step(conn);
 		return;
+	}
 	conn_flush(conn);
 	if (UNLIKELY(call->tunnel) && upstream_tunnel_sent(conn))
 		return;

@@ -169,6 +169,11 @@ void upstream_call_resume(struct upstream_call *call);
 void upstream_call_abort(struct upstream_call *call);
 /* The same with a reset, so that a tunnel does not look as if its peer had ended it. */
 void upstream_call_reset(struct upstream_call *call);
+/*
+ * Of a tunnel whose sides have both ended: ends the call without any event, and what is queued is
+ * sent all the same.
+ */
+void upstream_call_leave(struct upstream_call *call);
 
 #define UPSTREAM_HIGH_WATER (128u * 1024)
 #define UPSTREAM_LOW_WATER  (32u * 1024)

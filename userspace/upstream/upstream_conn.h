@@ -43,6 +43,7 @@ struct upstream_conn {
 	bool send_failed;
 	bool half_ended; /* of a tunnel: the upstream has ended its side */
 	bool shut;	 /* and we ours */
+	bool leaving;	 /* its call is over, but for what is queued */
 	bool used;	 /* has carried a call before */
 	struct timer timer;
 	struct send_queue queue;

@@ -326,7 +326,7 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 	registry_ref(&endpoint->entry);
 	conn->state = UPSTREAM_CONN_CONNECTING;
 	conn->keep_alive = conn->recv_one = conn->send_failed = conn->used = false;
-	conn->expects_large = conn->half_ended = conn->shut = false;
+	conn->expects_large = conn->half_ended = conn->shut = conn->leaving = false;
 	conn->scan = 0;
 	conn->body = (struct http1_body){0};
 	pools->conn_count++;

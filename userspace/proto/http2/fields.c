@@ -45,6 +45,7 @@ static void add_pseudo(struct http2_fields *fields, const struct http1_limits *l
 		{{":scheme", 7}, offsetof(struct http2_fields, scheme)},
 		{{":authority", 10}, offsetof(struct http2_fields, authority)},
 		{{":path", 5}, offsetof(struct http2_fields, path)},
+		{{":protocol", 9}, offsetof(struct http2_fields, protocol)},
 		{{":status", 7}, offsetof(struct http2_fields, status)},
 	};
 
@@ -229,11 +230,29 @@ static void read_host(struct http2_fields *fields, struct http_head *head)
 		fail(fields, HTTP1_E_HOST_INVALID);
 }
 
+/* RFC 9113 8.5; an extended one has what other requests have (RFC 8441 4). */
+static bool is_plain_connect(const struct http2_fields *fields, const struct http_head *head)
+{
+	return head->method_id == HTTP_METHOD_CONNECT && !fields->protocol.ptr;
+}
+
+static void read_protocol(struct http2_fields *fields, struct http_head *head)
+{
+	if (!fields->protocol.ptr)
+		return;
+	head->protocol = fields->protocol;
+	if (head->method_id != HTTP_METHOD_CONNECT || !http_name_is_valid(fields->protocol))
+		fail(fields, HTTP1_E_REQUEST_LINE);
+	if (head->has_content_length)
+		fail(fields, HTTP1_E_LENGTH_INVALID);
+	head->framing = HTTP_FRAMING_NONE;
+}
+
 static void read_path(struct http2_fields *fields, const struct http_head *head)
 {
 	struct str path = fields->path;
 
-	if (head->method_id == HTTP_METHOD_CONNECT)
+	if (is_plain_connect(fields, head))
 		return;
 	if (!path.len || (path.ptr[0] != '/' &&
 			  !(str_eq(path, STR("*")) && head->method_id == HTTP_METHOD_OPTIONS))) {
@@ -257,8 +276,8 @@ int http2_fields_request(struct http2_fields *fields, bool end, struct http_head
 	head.method_id = http_method_lookup(fields->method);
 	if (!http_name_is_valid(fields->method) || fields->status.ptr)
 		fail(fields, HTTP1_E_REQUEST_LINE);
-	head.target = head.method_id == HTTP_METHOD_CONNECT ? fields->authority : fields->path;
-	if (head.method_id == HTTP_METHOD_CONNECT
+	head.target = is_plain_connect(fields, &head) ? fields->authority : fields->path;
+	if (is_plain_connect(fields, &head)
 		    ? fields->scheme.ptr != NULL || fields->path.ptr != NULL
 		    : !str_eq(fields->scheme, STR("http")) && !str_eq(fields->scheme, STR("https")))
 		fail(fields, HTTP1_E_REQUEST_LINE);
@@ -275,6 +294,7 @@ int http2_fields_request(struct http2_fields *fields, bool end, struct http_head
 		fail(fields, HTTP1_E_LENGTH_INVALID);
 	if (!end)
 		head.framing = head.has_content_length ? HTTP_FRAMING_LENGTH : HTTP_FRAMING_CHUNKED;
+	read_protocol(fields, &head);
 	*ret_head = head;
 	*ret_scheme = fields->scheme.ptr ? fields->scheme : STR("");
 	return fields->error;

@@ -194,7 +194,8 @@ static void end_stream(struct http2 *http2, struct http2_stream *stream, bool tr
 {
 	const struct http2_fields *fields = &stream->fields;
 
-	if (trailers && !fields->error && !fields->method.ptr && !fields->status.ptr)
+	if (trailers && !fields->error && !fields->method.ptr && !fields->protocol.ptr &&
+	    !fields->status.ptr)
 		http2->ops->on_end(http2, stream, fields->fields, fields->count);
 	else
 		http2->ops->on_end(http2, stream, NULL, 0);
@@ -294,9 +295,11 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct http2 *http2 = arg;
+	struct http2_stream *stream;
 
 	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
 	    frame->hd.flags & NGHTTP2_FLAG_END_STREAM && !http2->client &&
+	    (stream = find_stream(http2, frame->hd.stream_id)) && !stream->two_way &&
 	    nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
 		/* An answer ends the exchange: the rest of the request is not wanted. */
 		http2_reset(http2, frame->hd.stream_id, NGHTTP2_NO_ERROR);
@@ -411,6 +414,8 @@ static int submit_settings(struct http2 *http2, const struct http2_config *confi
 		entries[count++] =
 			(nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0};
 	} else {
+		entries[count++] =
+			(nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1};
 		entries[count++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS,
 							    config->max_streams};
 	}

@@ -67,7 +67,7 @@ struct http2_fields {
 	struct http_field *fields;
 	unsigned int count, size;
 	uint64_t bytes; /* decoded: names and values, and four a field as in HTTP/1 */
-	struct str method, scheme, authority, path, status;
+	struct str method, scheme, authority, path, protocol, status;
 	int error; /* 0 or negative enum http1_error: the first that was found */
 };
 
@@ -77,7 +77,8 @@ void http2_fields_add(struct http2_fields *fields, const struct http1_limits *li
 		      struct str name, struct str value, bool static_name);
 /*
  * The head of a request; `end`: there is no body. 0 or negative enum http1_error; then *ret_head
- * has what is known of it. *ret_scheme is "http" or "https", or "" with CONNECT.
+ * has what is known of it. *ret_scheme is "http" or "https", or "" with CONNECT. An extended one
+ * (RFC 8441) has no body: what follows is its tunnel's.
  */
 int http2_fields_request(struct http2_fields *fields, bool end, struct http_head *ret_head,
 			 struct str *ret_scheme);
@@ -94,6 +95,7 @@ struct http2_stream {
 	struct http2_fields fields;
 	bool head_done; /* of what we receive; what follows are trailers */
 	bool reset_counted;
+	bool two_way; /* the end of our side does not mean that nobody reads the peer's */
 };
 
 struct http2_ops {
