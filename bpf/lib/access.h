@@ -38,9 +38,10 @@ static __always_inline bool access_bloom_has(const union sl_access_line *line, _
  * 0: not in this bucket, which has a key once. Without branches: which of them would be taken is
  * known only when the line is here, and until then the CPU would guess, mostly wrong.
  */
-static __always_inline __u64 access_slot_find(const union sl_access_line *bucket, __u64 key)
+static __always_inline __u64 access_slot_find(const union sl_access_line *bucket, __u64 key,
+					      __u32 *ret_nth)
 {
-	__u64 found = 0;
+	__u64 found = 0, at = 0;
 
 #pragma unroll
 	for (int nth = 0; nth < SL_ACCESS_SLOTS; nth++) {
@@ -48,21 +49,22 @@ static __always_inline __u64 access_slot_find(const union sl_access_line *bucket
 		__u64 differs = (slot >> SL_ACCESS_SLOT_KEY_AT) ^ key;
 
 		barrier_var(differs);
-		found |= slot & -((differs - 1) >> 63);
+		differs = -((differs - 1) >> 63);
+		found |= slot & differs;
+		at |= nth & differs;
 	}
+	*ret_nth = at;
 	return found;
 }
 
 /* Is it the entry of this prefix, and does one of its parts live? */
 static __always_inline bool access_entry_lives(const struct sl_access_entry *entry,
-					       struct access_addr addr, __u64 slot)
+					       struct access_addr addr)
 {
 	__u64 config, cli, now;
 
 	if (entry->addr[0] != addr.high || entry->addr[1] != addr.low)
 		return false;
-	if (!(slot & SL_ACCESS_SLOT_TIMED))
-		return true;
 	config = *(volatile __u64 *)&entry->expires_boot_ns[SL_ACCESS_CONFIG];
 	cli = *(volatile __u64 *)&entry->expires_boot_ns[SL_ACCESS_CLI];
 	if (config == SL_ACCESS_NEVER || cli == SL_ACCESS_NEVER)
@@ -71,25 +73,34 @@ static __always_inline bool access_entry_lives(const struct sl_access_entry *ent
 	return config > now || cli > now;
 }
 
+/* `hits` is the slot's counter in the stripe of this CPU. */
 static __always_inline void access_count(void *set, const struct sl_access_head *head, __u32 index,
-					 __u32 len_bytes)
+					 __u64 *hits, __u32 len_bytes)
 {
-	__u32 stripe = (bpf_get_smp_processor_id() & head->stripe_mask) + 1;
-	__u32 at =
-		head->counters_at + stripe * head->stripe_lines + index / SL_ACCESS_LINE_COUNTERS;
-	union sl_access_line *line = access_line(set, at);
+	__u64 more = 1ULL << SL_ACCESS_HIT_PACKETS_AT | len_bytes, now = *hits + more;
 	struct sl_counter *counter;
+	union sl_access_line *line;
 
+	if (head->is_shared)
+		__sync_fetch_and_add(hits, more);
+	else
+		*hits = now;
+	if (!(now & SL_ACCESS_HIT_FULL))
+		return;
+	line = access_line(set, head->counters_at + index / SL_ACCESS_LINE_COUNTERS);
 	if (!line)
 		return;
 	counter = &line->counters[index % SL_ACCESS_LINE_COUNTERS];
+	/* Who else sees it full takes nothing out. */
 	if (head->is_shared) {
-		__sync_fetch_and_add(&counter->packets, 1);
-		__sync_fetch_and_add(&counter->bytes, len_bytes);
-	} else {
-		counter->packets++;
-		counter->bytes += len_bytes;
+		now = *(volatile __u64 *)hits;
+		if (!(now & SL_ACCESS_HIT_FULL) || __sync_val_compare_and_swap(hits, now, 0) != now)
+			return;
 	}
+	__sync_fetch_and_add(&counter->packets, now >> SL_ACCESS_HIT_PACKETS_AT);
+	__sync_fetch_and_add(&counter->bytes, now & SL_ACCESS_HIT_BYTES);
+	if (!head->is_shared)
+		*(volatile __u64 *)hits = 0;
 }
 
 /* What is asked of a bucket: is there a living entry of exactly this prefix? Host bits are 0. */
@@ -102,24 +113,48 @@ struct access_ask {
 	__u32 is_v6;
 };
 
+/* Its line `nth`, which is on its way from then on, though nobody waits for it yet. */
+static __always_inline union sl_access_line *access_bucket_line(void *set, __u32 bucket_at,
+								__u32 nth)
+{
+	union sl_access_line *line = access_line(set, bucket_at + nth);
+
+	if (line)
+		(void)*(volatile __u64 *)&line->words[0];
+	return line;
+}
+
 /* Counts it. */
 static __always_inline bool access_bucket_has(void *set, const struct sl_access_head *head,
 					      const struct access_ask *ask, __u32 bucket,
 					      bool is_v6)
 {
-	__u64 key = access_slot_key(is_v6, ask->addr, ask->length, ask->hash);
-	union sl_access_line *line = access_line(set, head->buckets_at + bucket);
-	__u64 slot = line ? access_slot_find(line, key) : 0;
+	__u64 key = access_slot_key(is_v6, ask->addr, ask->length, ask->hash), slot;
+	__u32 at = head->buckets_at + bucket * head->bucket_lines, nth;
+	__u32 stripe = bpf_get_smp_processor_id() & head->stripe_mask;
+	union sl_access_line *hits, *checks = NULL, *line;
 
+	hits = access_bucket_line(set, at, SL_ACCESS_STRIPE(is_v6, stripe));
+	if (is_v6)
+		checks = access_bucket_line(set, at, SL_ACCESS_CHECKS);
+	line = access_line(set, at);
+	if (!line || !hits)
+		return false;
+	slot = access_slot_find(line, key, &nth);
+	barrier_var(nth);
+	nth &= SL_ACCESS_SLOTS - 1;
 	if (!slot)
 		return false;
 	/* The slot of IPv4 is the whole prefix. */
-	if (is_v6 || slot & SL_ACCESS_SLOT_TIMED) {
+	if (is_v6 && (!checks || *(volatile __u64 *)&checks->words[nth] !=
+					 access_check(head->keys, ask->addr, ask->length)))
+		return false;
+	if (slot & SL_ACCESS_SLOT_TIMED) {
 		line = access_line(set, head->entries_at + access_slot_index(slot));
-		if (!line || !access_entry_lives(&line->entry, ask->addr, slot))
+		if (!line || !access_entry_lives(&line->entry, ask->addr))
 			return false;
 	}
-	access_count(set, head, access_slot_index(slot), ask->len_bytes);
+	access_count(set, head, access_slot_index(slot), &hits->words[nth], ask->len_bytes);
 	return true;
 }
 
@@ -171,31 +206,44 @@ __noinline int access_has(const struct access_ask *exact)
 	return access_bucket_has(set, head, exact, at, exact->is_v6);
 }
 
-/* These lengths of a group, from the longest. */
-__noinline int access_search(const struct access_ask *ask, __u32 group, __u64 lengths)
+static __always_inline struct access_addr access_addr_of(const struct packet *packet, bool is_v6)
 {
+	struct access_addr addr = {.high = (__u64)bpf_ntohl(packet->src_be[0]) << 32};
+
+	if (is_v6) {
+		addr.high |= bpf_ntohl(packet->src_be[1]);
+		addr.low = (__u64)bpf_ntohl(packet->src_be[2]) << 32 | bpf_ntohl(packet->src_be[3]);
+	}
+	return addr;
+}
+
+/* These lengths of a group, from the longest. */
+__noinline int access_search(const struct packet *packet, __u32 index, __u32 group, __u64 lengths)
+{
+	bool is_v6 = index & SL_ACCESS_SET(0, 1);
+	struct access_ask exact = {.set = index, .is_v6 = is_v6};
 	union sl_access_line *line;
 	struct sl_access_head *head;
-	struct access_ask exact;
-	__u32 at, top;
+	struct access_addr addr;
 	__u64 hash;
 	void *set;
+	__u32 top;
 
-	if (!ask || group >= SL_ACCESS_GROUPS_MAX)
+	if (!packet || group >= SL_ACCESS_GROUPS_MAX)
 		return 0;
-	at = ask->set;
-	set = bpf_map_lookup_elem(&sl_access_sets, &at);
+	set = bpf_map_lookup_elem(&sl_access_sets, &exact.set);
 	line = set ? access_line(set, SL_ACCESS_HEAD_AT) : NULL;
 	if (!line)
 		return 0;
 	head = &line->head;
-	line = access_group_line(set, head, ask->addr, group, ask->is_v6, &hash);
+	addr = access_addr_of(packet, is_v6);
+	exact.len_bytes = packet->len_bytes;
+	line = access_group_line(set, head, addr, group, is_v6, &hash);
 	if (!line)
 		return 0;
-	exact = *ask;
-	top = access_group_top(ask->is_v6, group);
+	top = access_group_top(is_v6, group);
 	for (int tries = 0; tries < SL_ACCESS_GROUP_MAX && lengths; tries++) {
-		access_next(head, ask->addr, top, &lengths, &exact);
+		access_next(head, addr, top, &lengths, &exact);
 		if (access_bloom_has(line, exact.hash) && access_has(&exact))
 			return 1;
 	}
@@ -207,15 +255,16 @@ __noinline int access_search(const struct access_ask *ask, __u32 group, __u64 le
  * search goes on with it.
  */
 static __always_inline bool access_group_has(void *set, const struct sl_access_head *head,
-					     const struct access_ask *ask, __u32 group,
+					     const struct packet *packet, __u32 index, __u32 group,
 					     __u64 lengths, bool is_v6)
 {
 	__u32 low = access_group_low(is_v6, group), top = access_group_top(is_v6, group);
-	struct access_ask exact = *ask;
+	struct access_ask exact = {.len_bytes = packet->len_bytes};
+	struct access_addr addr = access_addr_of(packet, is_v6);
 	union sl_access_line *line;
 	__u64 hash, left = lengths;
 
-	line = access_group_line(set, head, ask->addr, group, is_v6, &hash);
+	line = access_group_line(set, head, addr, group, is_v6, &hash);
 	if (!line || !access_bloom_has(line, hash))
 		return false;
 #pragma clang loop unroll(disable)
@@ -223,19 +272,19 @@ static __always_inline bool access_group_has(void *set, const struct sl_access_h
 		lengths = left;
 		if (!lengths)
 			return false;
-		access_next(head, ask->addr, top, &left, &exact);
+		access_next(head, addr, top, &left, &exact);
 		if (access_bloom_has(line, exact.hash))
 			break;
 	}
 	if (access_bucket_has(set, head, &exact, access_bucket1(exact.hash, head->bucket_mask),
 			      is_v6))
 		return true;
-	return access_search(ask, group, lengths);
+	return access_search(packet, index, group, lengths);
 }
 
-static __always_inline int access_match_addr(const struct access_ask *ask, bool is_v6)
+static __always_inline int access_match_set(const struct packet *packet, __u32 index, bool is_v6)
 {
-	void *set = bpf_map_lookup_elem(&sl_access_sets, &ask->set);
+	void *set = bpf_map_lookup_elem(&sl_access_sets, &index);
 	union sl_access_line *line = set ? access_line(set, SL_ACCESS_HEAD_AT) : NULL;
 	struct sl_access_conf *conf;
 	__u32 zero = 0;
@@ -245,10 +294,11 @@ static __always_inline int access_match_addr(const struct access_ask *ask, bool 
 		return 0;
 #pragma unroll
 	for (__u32 group = 0; group < (is_v6 ? ACCESS_GROUPS6 : ACCESS_GROUPS4); group++) {
-		__u32 at = ask->set & (SL_ACCESS_SETS - 1);
-		__u64 lengths = *(volatile __u64 *)&conf->lengths[at].groups[group];
+		__u64 lengths = *(volatile __u64 *)&conf->lengths[index & (SL_ACCESS_SETS - 1)]
+					 .groups[group];
 
-		if (lengths && access_group_has(set, &line->head, ask, group, lengths, is_v6))
+		if (lengths &&
+		    access_group_has(set, &line->head, packet, index, group, lengths, is_v6))
 			return 1;
 	}
 	return 0;
@@ -257,25 +307,12 @@ static __always_inline int access_match_addr(const struct access_ask *ask, bool 
 /* Global functions: the verifier walks each once, not once for every way through the parser. */
 __noinline int access_match4(enum access_list list, const struct packet *packet)
 {
-	struct access_ask ask = {.set = SL_ACCESS_SET(list, 0)};
-
-	if (!packet)
-		return 0;
-	ask.addr.high = (__u64)bpf_ntohl(packet->src_be[0]) << 32;
-	ask.len_bytes = packet->len_bytes;
-	return access_match_addr(&ask, false);
+	return packet ? access_match_set(packet, SL_ACCESS_SET(list, 0), false) : 0;
 }
 
 __noinline int access_match6(enum access_list list, const struct packet *packet)
 {
-	struct access_ask ask = {.set = SL_ACCESS_SET(list, 1), .is_v6 = 1};
-
-	if (!packet)
-		return 0;
-	ask.addr.high = (__u64)bpf_ntohl(packet->src_be[0]) << 32 | bpf_ntohl(packet->src_be[1]);
-	ask.addr.low = (__u64)bpf_ntohl(packet->src_be[2]) << 32 | bpf_ntohl(packet->src_be[3]);
-	ask.len_bytes = packet->len_bytes;
-	return access_match_addr(&ask, true);
+	return packet ? access_match_set(packet, SL_ACCESS_SET(list, 1), true) : 0;
 }
 
 /* Is the source of an IP packet on the list? */

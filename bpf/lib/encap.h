@@ -35,7 +35,6 @@ struct service_plan {
 	__u64 hash;
 	__u32 service;
 	__u32 backend; /* number in sl_backends; 0: none */
-	__u32 reason;  /* what it counts as when it leaves */
 	__u32 mtu;     /* out, with SL_REASON_SERVICE_TOO_BIG: the largest packet that would fit */
 	__u32 slot;    /* as read from sl_slots: what service_pick() makes the backend from */
 	__u32 backend_base;
@@ -43,8 +42,10 @@ struct service_plan {
 	__u32 key_place; /* in sl_svc_keys, where a key of this very port was found */
 	__u8 forward;	 /* enum sl_forward */
 	__u8 role;	 /* enum flow_role */
-	__u8 pad[2];
+	__u8 reason;	 /* SL_REASON_*: what it counts as when it leaves */
+	__u8 pad;
 };
+_Static_assert(SL_REASON_COUNT <= 256, "make service_plan.reason wider");
 
 struct mac {
 	__u8 bytes[6];

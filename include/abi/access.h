@@ -5,7 +5,7 @@
  * userspace and found in sl_access_sets; sl_access_conf says which sets are worth a look at all.
  *
  *   head │ lengths │ book │ counts │ Bloom filter │ buckets │ entries │ counters │ reasons
- *   └ read by sl_main ┘   └ userspace alone ┘  └──── read by sl_main ────┘ └ it counts ┘
+ *    └ by sl_main   └ userspace alone ┘  └──── read by sl_main ────┘ └ it counts ┘
  *
  * Lengths are cut into groups (abi/access_rules.h). The Bloom filter has, for each entry and group,
  * one line, found by a hash of as many bits of the address as all lengths of the group share: in it
@@ -14,12 +14,13 @@
  * line each. Hashes are keyed: who sends packets cannot choose where they fall.
  *
  * Userspace, the owner of the lock in state_dir, changes a set while packets read it. Words are
- * atomic, lines are not. To add: entry, slot, Bloom filter, lengths, sl_access_conf. To remove: the
- * slot is cleared first. To change an entry's part: its expiry, then the slot's flag. A removed
- * entry's place may be used again at once: whoever still reads it compares the prefix, and of
- * IPv4 the slot says it all. Bits of the filter are never cleared: a new set is built beside the
- * old one when too many are stale, or when something is full, and takes its place in
- * sl_access_sets. The keys stay, as long as there is an entry.
+ * atomic, lines are not. To add: entry, check, slot, Bloom filter, lengths, sl_access_conf. To
+ * remove: the slot is cleared first. To change an entry's part: its expiry, then the slot's flag. A
+ * removed entry's place may be used again at once: whoever still reads it compares the prefix. Of
+ * IPv4 the slot says it all; of IPv6 it has 32 bits of a hash, and its check 64 of another. Bits of
+ * the filter are never cleared: a new set is built beside the old one when too many are stale, or
+ * when something is full, and takes its place in sl_access_sets. The keys stay, as long as there is
+ * an entry.
  *
  * One prefix can be named by the configuration and by a person at once. Each has its own part, so
  * that the person's entry can expire or be replaced without touching what the file says. An entry
@@ -58,16 +59,16 @@ struct sl_access_head {
 	__u32 bucket_mask; /* buckets - 1 */
 	__u32 buckets_at;
 	__u32 entries_at;
-	__u32 counters_at;  /* stripe 0 is userspace's: what was counted before it was built */
-	__u32 stripe_lines; /* of counters */
-	__u32 stripe_mask;  /* CPU n counts in stripe (n & mask) + 1 */
+	__u32 counters_at;  /* by entry: what was taken out of the buckets' counters */
+	__u32 bucket_lines; /* of a bucket: slots, checks (IPv6), a line for each stripe */
+	__u32 stripe_mask;  /* CPU n counts in stripe n & mask */
 	__u32 is_shared;    /* several CPUs have one stripe */
 	__u32 magic;
 	__u32 entry_mask; /* places for entries - 1 */
 };
 _Static_assert(sizeof(struct sl_access_head) == 64, "struct sl_access_head");
 
-#define SL_ACCESS_MAGIC 0x61636331
+#define SL_ACCESS_MAGIC 0x61636332
 
 /* Bit n of word g: some entry of group g has the length SL_ACCESS_GROUP top - n. */
 struct sl_access_lengths {
@@ -113,6 +114,18 @@ _Static_assert(sizeof(struct sl_access_book) == 64, "struct sl_access_book");
 #define SL_ACCESS_INDEX_MASK	0x3fffffU
 #define SL_ACCESS_SLOT_TIMED	1ULL /* no part is for ever: look at the entry */
 
+/* Lines of a bucket. */
+#define SL_ACCESS_CHECKS	     1
+#define SL_ACCESS_STRIPE(is_v6, nth) (1 + (is_v6) + (nth))
+
+/*
+ * A slot's counter in a stripe: packets << 37 | bytes. When it has any bit of FULL it is added to
+ * that of the entry, and then taken out here: who sums them up reads the entry's again afterwards.
+ */
+#define SL_ACCESS_HIT_PACKETS_AT 37
+#define SL_ACCESS_HIT_BYTES	 ((1ULL << SL_ACCESS_HIT_PACKETS_AT) - 1)
+#define SL_ACCESS_HIT_FULL	 (1ULL << 36 | -1ULL << 57)
+
 #define SL_ACCESS_NEVER	 0ULL /* expires_boot_ns: lives for ever */
 #define SL_ACCESS_ABSENT 1ULL /* there is no such part */
 
@@ -132,7 +145,7 @@ _Static_assert(sizeof(struct sl_access_entry) == 64, "struct sl_access_entry");
 #define SL_ACCESS_LINE_COUNTS	16
 
 union sl_access_line {
-	__u64 words[8]; /* of the filter, or slots */
+	__u64 words[8]; /* of the filter, slots, checks, counters of slots */
 	struct sl_access_head head;
 	struct sl_access_lengths lengths;
 	struct sl_access_book book;

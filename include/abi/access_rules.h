@@ -88,6 +88,13 @@ ACCESS_RULE __u64 access_hash(const __u64 *keys, struct access_addr addr, __u32 
 	return hash ^ hash >> 32;
 }
 
+/* Another one, with the keys shifted by a word, as Toeplitz-extended NH does. */
+ACCESS_RULE __u64 access_check(const __u64 *keys, struct access_addr addr, __u32 length)
+{
+	return access_hash_pair(addr.high, keys[1]) + access_hash_pair(addr.low, keys[2]) +
+	       length * keys[0];
+}
+
 /* Line of the filter: of the group's hash. */
 ACCESS_RULE __u32 access_bloom_line(__u64 hash, __u32 bloom_mask)
 {

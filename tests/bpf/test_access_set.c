@@ -239,6 +239,64 @@ static void test_longest_match_counts_also_after_the_set_was_built_anew(void **s
 	assert_int_equal(find4(0x0a010205, 32).packets, 0);
 }
 
+/* Makes a slot's counters of all CPUs what they are just before they are full. */
+static uint64_t fill_hits(const struct access_set *set, uint32_t place, uint64_t hits)
+{
+	const struct sl_access_head *head = &set->lines[SL_ACCESS_HEAD_AT].head;
+	uint64_t packets = 0;
+
+	for (uint32_t nth = 0; nth <= head->bucket_mask; nth++) {
+		union sl_access_line *bucket =
+			&set->lines[head->buckets_at + nth * head->bucket_lines];
+
+		for (uint32_t slot = 0; slot < SL_ACCESS_SLOTS; slot++) {
+			if (!bucket->words[slot] || access_slot_index(bucket->words[slot]) != place)
+				continue;
+			for (uint32_t stripe = 0; stripe <= head->stripe_mask; stripe++) {
+				bucket[SL_ACCESS_STRIPE(set->is_v6, stripe)].words[slot] = hits;
+				packets += hits >> SL_ACCESS_HIT_PACKETS_AT;
+			}
+		}
+	}
+	return packets;
+}
+
+static void test_counters_that_are_full_lose_nothing(void **state)
+{
+	static const uint64_t almost[] = {
+		((1ULL << 20) - 2) << SL_ACCESS_HIT_PACKETS_AT,
+		1ULL << SL_ACCESS_HIT_PACKETS_AT | ((1ULL << 36) - 100),
+	};
+	struct ip_prefix prefix = prefix4(0x0b000001, 32);
+
+	for (unsigned int row = 0; row < 2 * ARRAY_SIZE(almost); row++) {
+		uint64_t hits = almost[row / 2], packets, stripes, bytes;
+		struct access_set set;
+		uint32_t place;
+
+		setup_lists();
+		add4(0x0b000001, 32);
+		assert_true(denies4(0x0b000001));
+		bytes = find4(0x0b000001, 32).bytes;
+		assert_int_equal(access_map_open(dataplane, ACCESS_DENY, false, true, &set), 0);
+		assert_int_equal(access_set_find(&set, &prefix, &place), 0);
+		/* As if there were more CPUs than stripes. */
+		set.lines[SL_ACCESS_HEAD_AT].head.is_shared = row % 2;
+		packets = fill_hits(&set, place, hits);
+		stripes = packets / (hits >> SL_ACCESS_HIT_PACKETS_AT);
+		for (uint64_t nth = 1; nth <= 5 * stripes; nth++) {
+			assert_true(denies4(0x0b000001));
+			assert_int_equal(find4(0x0b000001, 32).packets, packets + nth);
+			assert_int_equal(find4(0x0b000001, 32).bytes,
+					 stripes * (hits & SL_ACCESS_HIT_BYTES) + nth * bytes);
+		}
+		assert_true(set.lines[set.lines[SL_ACCESS_HEAD_AT].head.counters_at]
+				    .counters[place]
+				    .packets > 0);
+		set.lines[SL_ACCESS_HEAD_AT].head.is_shared = 0;
+	}
+}
+
 /* ---- keys that are alike ---- */
 
 static struct ip_prefix prefix6(uint32_t low)
@@ -470,6 +528,7 @@ int main(void)
 		cmocka_unit_test(test_random_prefixes_of_ipv6_match_as_a_plain_search_says),
 		cmocka_unit_test(test_each_length_of_ipv4_matches_its_addresses_alone),
 		cmocka_unit_test(test_longest_match_counts_also_after_the_set_was_built_anew),
+		cmocka_unit_test(test_counters_that_are_full_lose_nothing),
 		cmocka_unit_test(test_addresses_that_no_slot_tells_apart_are_matched_each),
 		cmocka_unit_test(test_list_grows_shrinks_and_leaves_nothing),
 		cmocka_unit_test(test_every_entry_keeps_its_own_reason),

@@ -476,7 +476,7 @@ int access_map_reserve(struct dataplane *dataplane, enum access_list_kind kind, 
 	ret = count_cpus(&cpus);
 	if (ret)
 		return ret;
-	shape = access_shape_for((uint32_t)count, cpus);
+	shape = access_shape_for(place.is_v6, (uint32_t)count, cpus);
 	return build_set(&place, shape);
 }
 

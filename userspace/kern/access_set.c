@@ -11,10 +11,11 @@
 
 #define REASON_ROOM_MIN	  16
 #define BLOOM_LINE_PLACES 16 /* places for entries per line of the filter: 32 bits for each */
-#define STRIPES_BYTES	  (64U << 20) /* all counters of CPUs; beyond, CPUs share stripes */
+#define STRIPES_BYTES	  (64U << 20) /* of all buckets; beyond, CPUs share stripes */
 /* A key goes to its second bucket only when the first is this full: one look finds most. */
-#define CROWDED	  6
-#define STALE_MIN 64
+#define CROWDED	   6
+#define STALE_MIN  64
+#define HITS_TRIES 8
 
 /* ---- shape ---- */
 
@@ -37,9 +38,9 @@ static uint32_t stripes_for(uint32_t capacity, uint32_t cpu_count)
 	return stripes;
 }
 
-struct access_shape access_shape_for(uint32_t entries, uint32_t cpu_count)
+struct access_shape access_shape_for(bool is_v6, uint32_t entries, uint32_t cpu_count)
 {
-	struct access_shape shape = {.reason_room = REASON_ROOM_MIN};
+	struct access_shape shape = {.reason_room = REASON_ROOM_MIN, .is_v6 = is_v6};
 
 	if (entries < ACCESS_SET_CAPACITY_MIN)
 		entries = ACCESS_SET_CAPACITY_MIN;
@@ -58,21 +59,21 @@ static struct sl_access_head head_of(const struct access_shape *shape)
 		.magic = SL_ACCESS_MAGIC,
 		.bloom_mask = shape->capacity / BLOOM_LINE_PLACES - 1,
 		.bucket_mask = shape->bucket_count - 1,
-		.stripe_lines = shape->capacity / SL_ACCESS_LINE_COUNTERS,
+		.bucket_lines = SL_ACCESS_STRIPE(shape->is_v6, shape->stripes),
 		.stripe_mask = shape->stripes - 1,
 		.is_shared = shape->is_shared,
 		.entry_mask = shape->capacity - 1,
 	};
 
 	head.buckets_at = SL_ACCESS_BLOOM_AT + head.bloom_mask + 1;
-	head.entries_at = head.buckets_at + shape->bucket_count;
+	head.entries_at = head.buckets_at + shape->bucket_count * head.bucket_lines;
 	head.counters_at = head.entries_at + shape->capacity;
 	return head;
 }
 
 static uint32_t reasons_at(const struct sl_access_head *head)
 {
-	return head->counters_at + (head->stripe_mask + 2) * head->stripe_lines;
+	return head->counters_at + (head->entry_mask + 1) / SL_ACCESS_LINE_COUNTERS;
 }
 
 uint32_t access_shape_lines(const struct access_shape *shape)
@@ -112,6 +113,7 @@ struct access_shape access_set_shape(const struct access_set *set)
 		.reason_room = book(set)->reason_mask + 1,
 		.stripes = head(set)->stripe_mask + 1,
 		.is_shared = head(set)->is_shared,
+		.is_v6 = set->is_v6,
 	};
 }
 
@@ -207,6 +209,11 @@ static struct key key_of_prefix(const struct access_set *set, const struct ip_pr
 	return key_of(set, addr, prefix->bits);
 }
 
+static struct key key_of_entry(const struct access_set *set, const struct sl_access_entry *entry)
+{
+	return key_of(set, (struct access_addr){entry->addr[0], entry->addr[1]}, entry->length - 1);
+}
+
 static struct sl_access_entry *entry_at(const struct access_set *set, uint32_t place)
 {
 	return &set->lines[head(set)->entries_at + (place & head(set)->entry_mask)].entry;
@@ -224,7 +231,7 @@ static __u64 *bucket(const struct access_set *set, const struct key *key, bool i
 	uint32_t nth =
 		is_second ? access_bucket2(key->hash, mask) : access_bucket1(key->hash, mask);
 
-	return set->lines[head(set)->buckets_at + nth].words;
+	return set->lines[head(set)->buckets_at + nth * head(set)->bucket_lines].words;
 }
 
 /* NULL: there is none. */
@@ -386,31 +393,72 @@ static __u64 *length_bit(const struct access_set *set, uint32_t length, __u64 *r
 	return &set->lines[SL_ACCESS_LENGTHS_AT].lengths.groups[group];
 }
 
-static struct sl_counter *counter_at(const struct access_set *set, uint32_t stripe, uint32_t place)
+static struct sl_counter *counter_at(const struct access_set *set, uint32_t place)
 {
-	uint32_t at = head(set)->counters_at + stripe * head(set)->stripe_lines +
-		      place / SL_ACCESS_LINE_COUNTERS;
+	uint32_t at = head(set)->counters_at + place / SL_ACCESS_LINE_COUNTERS;
 
 	return &set->lines[at].counters[place % SL_ACCESS_LINE_COUNTERS];
 }
 
-struct sl_counter access_set_hits(const struct access_set *set, uint32_t place)
+static struct sl_counter read_counter(const struct sl_counter *counter)
+{
+	return (struct sl_counter){
+		.packets = __atomic_load_n(&counter->packets, __ATOMIC_ACQUIRE),
+		.bytes = __atomic_load_n(&counter->bytes, __ATOMIC_ACQUIRE),
+	};
+}
+
+/* Of the bucket of a slot, the word that belongs to the slot in a line of the bucket. */
+static __u64 *beside_slot(__u64 *slot, uint32_t line)
+{
+	return slot + (size_t)line * SL_ACCESS_SLOTS;
+}
+
+static struct sl_counter slot_hits(const struct access_set *set, __u64 *slot)
 {
 	struct sl_counter sum = {0};
 
-	for (uint32_t stripe = 0; stripe <= head(set)->stripe_mask + 1; stripe++) {
-		const struct sl_counter *counter = counter_at(set, stripe, place);
+	for (uint32_t stripe = 0; stripe <= head(set)->stripe_mask; stripe++) {
+		uint64_t hits = __atomic_load_n(
+			beside_slot(slot, SL_ACCESS_STRIPE(set->is_v6, stripe)), __ATOMIC_ACQUIRE);
 
-		sum.packets += __atomic_load_n(&counter->packets, __ATOMIC_RELAXED);
-		sum.bytes += __atomic_load_n(&counter->bytes, __ATOMIC_RELAXED);
+		sum.packets += hits >> SL_ACCESS_HIT_PACKETS_AT;
+		sum.bytes += hits & SL_ACCESS_HIT_BYTES;
 	}
 	return sum;
 }
 
-static void clear_hits(const struct access_set *set, uint32_t place)
+struct sl_counter access_set_hits(const struct access_set *set, uint32_t place)
 {
-	for (uint32_t stripe = 0; stripe <= head(set)->stripe_mask + 1; stripe++)
-		*counter_at(set, stripe, place) = (struct sl_counter){0};
+	const struct sl_access_entry *entry = access_set_entry(set, place);
+	struct sl_counter sum = read_counter(counter_at(set, place)), hits, again;
+	struct key key;
+	__u64 *slot;
+
+	if (!entry)
+		return sum;
+	key = key_of_entry(set, entry);
+	slot = find_slot(set, &key);
+	if (!slot)
+		return sum;
+	/* Packets may move what the slot has counted meanwhile; each a million hits, so rarely. */
+	for (int tries = 0; tries < HITS_TRIES; tries++) {
+		hits = slot_hits(set, slot);
+		again = read_counter(counter_at(set, place));
+		if (again.packets == sum.packets && again.bytes == sum.bytes)
+			break;
+		sum = again;
+	}
+	sum.packets += hits.packets;
+	sum.bytes += hits.bytes;
+	return sum;
+}
+
+static void clear_hits(const struct access_set *set, uint32_t place, __u64 *slot)
+{
+	*counter_at(set, place) = (struct sl_counter){0};
+	for (uint32_t stripe = 0; stripe <= head(set)->stripe_mask; stripe++)
+		write_word(beside_slot(slot, SL_ACCESS_STRIPE(set->is_v6, stripe)), 0);
 }
 
 /* ---- entries ---- */
@@ -445,6 +493,9 @@ static void publish(const struct access_set *set, const struct key *key, __u64 *
 	__u64 *words = bloom_line(set, key, &group_hash)->words;
 	__u64 bit, *lengths = length_bit(set, key->length, &bit);
 
+	if (set->is_v6)
+		write_word(beside_slot(slot, SL_ACCESS_CHECKS),
+			   access_check(head(set)->keys, key->addr, key->length));
 	write_word(slot, slot_of(key, place, entry_at(set, place)));
 	mark(words, key->hash);
 	mark(words, group_hash);
@@ -469,7 +520,6 @@ static uint32_t take_place(const struct access_set *set)
 		return book(set)->place_count++;
 	place--;
 	book(set)->free_first = entry_at(set, place)->next_free;
-	clear_hits(set, place);
 	return place;
 }
 
@@ -484,6 +534,7 @@ static int add_entry(const struct access_set *set, const struct key *key, int pa
 		return -ENOSPC;
 	begin_change(set);
 	place = take_place(set);
+	clear_hits(set, place, slot);
 	entry = entry_at(set, place);
 	*entry = (struct sl_access_entry){
 		.addr = {key->addr.high, key->addr.low},
@@ -516,11 +567,6 @@ int access_set_put(const struct access_set *set, const struct ip_prefix *prefix,
 	write_word(slot, slot_of(&key, *ret_place, entry_at(set, *ret_place)));
 	end_change(set);
 	return 0;
-}
-
-static struct key key_of_entry(const struct access_set *set, const struct sl_access_entry *entry)
-{
-	return key_of(set, (struct access_addr){entry->addr[0], entry->addr[1]}, entry->length - 1);
 }
 
 static void remove_entry(const struct access_set *set, const struct key *key, __u64 *slot,
@@ -640,7 +686,7 @@ struct access_shape access_set_grown_shape(const struct access_set *set, uint32_
 	struct access_shape now = access_set_shape(set), grown = now;
 
 	if (!has_place(set))
-		grown = access_shape_for(now.capacity + 1, cpu_count);
+		grown = access_shape_for(now.is_v6, now.capacity + 1, cpu_count);
 	else if (has_reason_room(set))
 		grown.bucket_count *= 2;
 	grown.reason_room = reason_room_for(set);
@@ -650,7 +696,7 @@ struct access_shape access_set_grown_shape(const struct access_set *set, uint32_
 struct access_shape access_set_fresh_shape(const struct access_set *set, uint32_t cpu_count)
 {
 	uint32_t count = book(set)->entry_count;
-	struct access_shape shape = access_shape_for(count + count / 4, cpu_count);
+	struct access_shape shape = access_shape_for(set->is_v6, count + count / 4, cpu_count);
 
 	shape.reason_room = reason_room_for(set);
 	return shape;
@@ -738,7 +784,12 @@ void access_set_carry_hits(const struct access_set *from, const struct access_se
 			continue;
 		key = key_of_entry(to, entry);
 		slot = find_slot(to, &key);
-		if (slot)
-			*counter_at(to, 0, access_slot_index(*slot)) = access_set_hits(from, place);
+		if (slot) {
+			struct sl_counter hits = access_set_hits(from, place);
+			struct sl_counter *counter = counter_at(to, access_slot_index(*slot));
+
+			__atomic_fetch_add(&counter->packets, hits.packets, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&counter->bytes, hits.bytes, __ATOMIC_RELAXED);
+		}
 	}
 }

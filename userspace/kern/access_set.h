@@ -25,10 +25,11 @@ struct access_shape {
 	uint32_t reason_room;
 	uint32_t stripes;
 	bool is_shared; /* more CPUs than stripes */
+	bool is_v6;
 };
 
 /* For so many entries; cpu_count CPUs count. */
-struct access_shape access_shape_for(uint32_t entries, uint32_t cpu_count);
+struct access_shape access_shape_for(bool is_v6, uint32_t entries, uint32_t cpu_count);
 uint32_t access_shape_lines(const struct access_shape *shape);
 
 struct access_set {
