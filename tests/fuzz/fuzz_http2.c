@@ -97,7 +97,11 @@ static void check_head(const struct http_head *head, bool end)
 	      str_eq(head->target, STR("*")));
 	check(!memchr(head->target.ptr, ' ', head->target.len) &&
 	      !memchr(head->target.ptr, '\r', head->target.len));
-	check(end == (head->framing == HTTP_FRAMING_NONE));
+	/* What follows an extended CONNECT is a tunnel's, and no body. */
+	check((end || head->protocol.ptr) == (head->framing == HTTP_FRAMING_NONE));
+	if (head->protocol.ptr)
+		check(head->method_id == HTTP_METHOD_CONNECT && !head->has_content_length &&
+		      http_name_is_valid(head->protocol) && head->target.ptr[0] == '/');
 	check(head->field_count <= http1_limits_default.field_count);
 	for (unsigned int i = 0; i < head->field_count; i++) {
 		const struct http_field *field = &head->fields[i];
