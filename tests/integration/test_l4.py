@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from lib.daemon import Sluice
+from lib.exact import ExactAsker, datagram_socket
 from lib.l4 import (DOWN, TCP_PORT, UDP_PORT, VIP, VIP6, L4Topology, Servers, TcpPeer, ask_udp,
                     backend, backend6)
 from lib.wait import Thread, wait_until
@@ -173,6 +174,32 @@ def test_kill_9_loses_no_packet_of_forwarded_connections_and_the_restart_adopts(
         assert adopted["phases"]["clean"] == 65537
         attachment, = node.admin("/v1/status")["dataplane"]["interfaces"]
         assert attachment["adopted"] is True
+
+
+def test_every_packet_is_counted_over_a_kill_and_a_restart(place, node):
+    """Sent, forwarded and answered are the same number; what stood is what the next one has."""
+    configure(node)
+    node.start()
+    before = service(node, "udp")
+    with ExactAsker(lambda: datagram_socket(place), VIP, UDP_PORT, flows=12, at=33,
+                    payload=b"x" * 100) as asker:
+        for step in (node.kill9, node.start, node.reload):
+            mark = asker.answered
+            wait_until(lambda: asker.answered > mark + 1000, "datagrams go both ways")
+            step()
+        mark = asker.answered
+        wait_until(lambda: asker.answered > mark + 1000, "datagrams go both ways")
+        sent = asker.finish()
+    after = service(node, "udp")
+    assert sent > 4000
+    assert after["packets"] - before["packets"] == sent
+    assert after["dropped"] == before["dropped"] == 0
+    for each in "number", "slots", "weight", "state", "address":
+        assert [row[each] for row in after["backends"]] == [row[each] for row in before["backends"]]
+    assert sum(row["packets"] for row in after["backends"]) == after["packets"]
+    assert after["phases"] == before["phases"]
+    attachment, = node.admin("/v1/status")["dataplane"]["interfaces"]
+    assert attachment["adopted"] is True
 
 
 def test_drain_goes_on_over_a_kill_and_a_restart(place, node):

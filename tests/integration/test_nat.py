@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from lib.exact import ExactAsker, datagram_socket, enlarge
 from lib.netns import BACKEND, CLIENT, DOWN, SLUICE, UP
 from lib.programs import build_dir
 from lib.wait import wait_until
@@ -205,6 +206,61 @@ services:
         with _named(topology, BACKEND[1]):
             wait_until(lambda: health(1)["state"] == "up" and health(1)["in_use"], "it is up again")
             wait_until(lambda: _called(topology) == BACKEND[1], "it gets connections again")
+
+
+def _echo(sock):
+    with contextlib.suppress(OSError):
+        while True:
+            data, peer = sock.recvfrom(2048)
+            sock.sendto(data, peer)
+
+
+def test_every_packet_is_counted_over_a_kill_and_a_restart(sluice, topology, wires):
+    """Sent, forwarded and answered are the same number; flows keep their source ports."""
+    sluice.configure(CONFIG)
+    sluice.start()
+
+    def service():
+        return sluice.cli_json("service", "show", "name", "datagram")["services"][0]
+
+    def flows():
+        return {each["client"]: each["source"]
+                for each in sluice.cli_json("service", "nat", "name", "datagram")["flows"]}
+
+    with topology.socket("backends", socket.AF_INET, socket.SOCK_DGRAM) as echo:
+        enlarge(echo).bind((BACKEND[0], TO_PORT))
+        threading.Thread(target=_echo, args=(echo,), daemon=True).start()
+        # Whoever is not known yet is asked for, and the packet that shows it is lost.
+        with datagram_socket(topology, CLIENT[0]) as first:
+            first.settimeout(0.1)
+            first.connect((VIP, 53))
+
+            def is_answered():
+                first.send(b"first")
+                with contextlib.suppress(TimeoutError):
+                    return first.recv(100)
+
+            wait_until(is_answered, "neighbours are known")
+        before = service()
+        with ExactAsker(lambda: datagram_socket(topology, CLIENT[0]), VIP, 53, flows=12,
+                        payload=b"x" * 100) as asker:
+            wait_until(lambda: asker.answered > 1000, "datagrams go both ways")
+            known = flows()
+            assert asker.names <= set(known)
+            for step in (sluice.kill9, sluice.start, sluice.reload):
+                step()
+                assert {name: flows()[name] for name in asker.names} == \
+                    {name: known[name] for name in asker.names}
+                mark = asker.answered
+                wait_until(lambda: asker.answered > mark + 1000, "datagrams go both ways")
+            sent = asker.finish()
+        after = service()
+    assert sent > 4000
+    assert after["packets"] - before["packets"] == sent
+    assert after["dropped"] == before["dropped"]
+    assert [row["number"] for row in after["backends"]] == \
+        [row["number"] for row in before["backends"]]
+    assert all(each["adopted"] for each in sluice.admin("/v1/status")["dataplane"]["interfaces"])
 
 
 def test_ports_that_our_own_connections_get_are_warned_of(sluice, topology):

@@ -11,6 +11,7 @@ import socket
 import struct
 import threading
 
+from .exact import enlarge
 from .leftovers import pin_dir
 from .netns import Topology, family_of, inside, run
 from .programs import build_dir
@@ -133,7 +134,7 @@ class Servers:
             listener = topology.listen(role, address, TCP_PORT)
             self._start(listener, self._accept)
             sock = topology.socket(role, family_of(address), socket.SOCK_DGRAM)
-            sock.bind((address, UDP_PORT))
+            enlarge(sock).bind((address, UDP_PORT))
             self._start(sock, self._datagrams)
 
     def _start(self, sock, function):
