@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 
 #define REASON_ROOM_MIN	  16
-#define BLOOM_LINE_PLACES 16 /* places for entries per line of the filter: 32 bits for each */
+#define BLOOM_LINE_PLACES 32 /* places for entries per line of the filter: 16 bits for each */
 #define STRIPES_BYTES	  (64U << 20) /* of all buckets; beyond, CPUs share stripes */
 /* A key goes to its second bucket only when the first is this full: one look finds most. */
 #define CROWDED	   6
