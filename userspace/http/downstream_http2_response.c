@@ -299,12 +299,21 @@ static bool keep_field(struct exchange *exchange, const struct http_field *field
 	return true;
 }
 
-static bool put_status(struct exchange *exchange, uint16_t status, nghttp2_nv *ret)
-{
-	struct str text = arena_printf(&exchange->arena, "%03u", status);
+#define NUMBER_MAX 20
 
-	*ret = http2_nv(STR(":status"), text);
-	return text.ptr;
+static bool put_number(struct exchange *exchange, struct str name, uint64_t number, nghttp2_nv *ret)
+{
+	char *room = arena_alloc_bytes(&exchange->arena, NUMBER_MAX), *pos;
+
+	if (!room)
+		return false;
+	pos = room + NUMBER_MAX;
+	do {
+		*--pos = (char)('0' + number % 10);
+		number /= 10;
+	} while (number);
+	*ret = http2_nv(name, str_make(pos, (size_t)(room + NUMBER_MAX - pos)));
+	return true;
 }
 
 static bool make_head(struct exchange *exchange, const struct exchange_response *response,
@@ -315,7 +324,7 @@ static bool make_head(struct exchange *exchange, const struct exchange_response 
 		arena_new_array(&exchange->arena, nghttp2_nv, response->field_count + added + 2);
 	size_t count = 0;
 
-	if (!fields || !put_status(exchange, response->status, &fields[count++]))
+	if (!fields || !put_number(exchange, STR(":status"), response->status, &fields[count++]))
 		return false;
 	for (unsigned int i = 0; i < response->field_count; i++)
 		if (!keep_field(exchange, &response->fields[i], &fields[count++]))
@@ -323,14 +332,10 @@ static bool make_head(struct exchange *exchange, const struct exchange_response 
 	for (unsigned int i = 0; i < added; i++)
 		if (!keep_field(exchange, &exchange->added[i], &fields[count++]))
 			return false;
-	if (final && (response->has_content_length || response->framing == HTTP_FRAMING_LENGTH)) {
-		struct str text = arena_printf(&exchange->arena, "%llu",
-					       (unsigned long long)response->content_length);
-
-		if (!text.ptr)
-			return false;
-		fields[count++] = http2_nv(STR("content-length"), text);
-	}
+	if (final && (response->has_content_length || response->framing == HTTP_FRAMING_LENGTH) &&
+	    !put_number(exchange, STR("content-length"), response->content_length,
+			&fields[count++]))
+		return false;
 	*ret_fields = fields;
 	*ret_count = count;
 	return true;
