@@ -2,14 +2,17 @@
 import contextlib
 import random
 import signal
+import socket
 import threading
 
 import pytest
 
 from lib.daemon import Sluice
+from lib.dns import address_of, name_server, resolve
 from lib.exact import ExactAsker, datagram_socket
-from lib.l4 import (DOWN, TCP_PORT, UDP_PORT, VIP, VIP6, L4Topology, Servers, TcpPeer, ask_udp,
+from lib.l4 import (CLIENT, DOWN, TCP_PORT, UDP_PORT, VIP, VIP6, L4Topology, Servers, TcpPeer, ask_udp,
                     backend, backend6)
+from lib.programs import start_nginx
 from lib.wait import Thread, wait_until
 
 BACKENDS = 3
@@ -200,6 +203,47 @@ def test_every_packet_is_counted_over_a_kill_and_a_restart(place, node):
     assert after["phases"] == before["phases"]
     attachment, = node.admin("/v1/status")["dataplane"]["interfaces"]
     assert attachment["adopted"] is True
+
+
+WEB_AND_NAMES = """
+dataplane: {{ interfaces: [ {{ name: {down}, xdp: native }} ] }}
+services:
+  - {{ name: web, address: {vip}, ports: 80, protocol: tcp, forward: ipip, slots: 1009,
+       backends: [ {backends} ], health: {{ probe: tcp, interval: 300ms, timeout: 300ms }} }}
+  - {{ name: names, address: {vip}, ports: 53, protocol: udp, forward: ipip, slots: 1009,
+       backends: [ {backends} ], health: {{ probe: tcp, port: 80, interval: 300ms, timeout: 300ms }} }}
+"""
+
+
+def test_nginx_and_name_servers_stand_behind_services(place, node, tmp_path):
+    page = random.Random(1).randbytes(700001)
+    node.configure(WEB_AND_NAMES.format(down=DOWN, vip=VIP,
+                                        backends=", ".join(backend(each) for each in (0, 1))))
+    with contextlib.ExitStack() as stack:
+        asked = []
+        for each in (0, 1):
+            stack.enter_context(start_nginx(place, tmp_path / str(each), "0.0.0.0", 80,
+                                            {"page": page, "who": b"%d" % each}, f"backend{each}"))
+            names = place.socket(f"backend{each}", socket.AF_INET, socket.SOCK_DGRAM)
+            names.bind((VIP, 53))
+            asked.append(stack.enter_context(name_server(names)))
+        node.start()
+        got = [place.run("client", "curl", "-sS", "--max-time", "20", f"http://{VIP}/who").stdout
+               for _ in range(20)]
+        assert set(got) == {"0", "1"}
+        out = tmp_path / "got"
+        place.run("client", "curl", "-sS", "--max-time", "20", "-o", str(out), f"http://{VIP}/page")
+        assert out.read_bytes() == page
+        for number in range(40):
+            with place.client(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                sock.connect((VIP, 53))
+                name = f"host{number}.example.com"
+                assert resolve(sock, name, number) == address_of(name)
+        assert len(asked[0]) + len(asked[1]) == 40 and asked[0] and asked[1]
+        assert {address for address, _ in asked[0] + asked[1]} == {CLIENT}
+        wait_until(lambda: all(each["health"]["succeeded"] and each["health"]["state"] == "up"
+                               for each in service(node, "web")["backends"]), "all are probed")
+        assert service(node, "web")["dropped"] == service(node, "names")["dropped"] == 0
 
 
 def test_drain_goes_on_over_a_kill_and_a_restart(place, node):

@@ -6,9 +6,10 @@ import threading
 
 import pytest
 
+from lib.dns import address_of, name_server, resolve
 from lib.exact import ExactAsker, datagram_socket, enlarge
 from lib.netns import BACKEND, CLIENT, DOWN, SLUICE, UP
-from lib.programs import build_dir
+from lib.programs import build_dir, start_nginx
 from lib.wait import wait_until
 
 pytestmark = pytest.mark.one_engine
@@ -206,6 +207,32 @@ services:
         with _named(topology, BACKEND[1]):
             wait_until(lambda: health(1)["state"] == "up" and health(1)["in_use"], "it is up again")
             wait_until(lambda: _called(topology) == BACKEND[1], "it gets connections again")
+
+
+def test_nginx_and_a_name_server_stand_behind_nat(sluice, topology, wires, tmp_path):
+    page = bytes(range(251)) * 3001
+    sluice.configure(CONFIG)
+    names = topology.socket("backends", socket.AF_INET, socket.SOCK_DGRAM)
+    names.bind((BACKEND[0], TO_PORT))
+    with contextlib.ExitStack() as stack:
+        for each in (0, 1):
+            stack.enter_context(start_nginx(topology, tmp_path / str(each), BACKEND[each], TO_PORT,
+                                            {"page": page, "who": b"%d" % each}))
+        asked = stack.enter_context(name_server(names))
+        sluice.start()
+        curl = ("curl", "-sS", "--max-time", "20", "--interface", CLIENT[0])
+        got = [topology.run("client", *curl, f"http://{VIP}/who").stdout for _ in range(20)]
+        assert set(got) == {"0", "1"}
+        out = tmp_path / "got"
+        topology.run("client", *curl, "-o", str(out), f"http://{VIP}/page")
+        assert out.read_bytes() == page
+        for number in range(40):
+            with datagram_socket(topology, CLIENT[0]) as sock:
+                sock.settimeout(10)
+                sock.connect((VIP, 53))
+                name = f"host{number}.example.com"
+                assert resolve(sock, name, number) == address_of(name)
+        assert len(asked) == 40 and {address for address, _ in asked} == {SOURCE}
 
 
 def _echo(sock):

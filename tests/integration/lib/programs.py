@@ -70,7 +70,7 @@ http {{
 """
 
 
-def start_nginx(topology, directory, address, port, files):
+def start_nginx(topology, directory, address, port, files, role="backends"):
     """files: name -> bytes, served from /."""
     directory = Path(directory)
     (directory / "www").mkdir(parents=True)
@@ -80,7 +80,7 @@ def start_nginx(topology, directory, address, port, files):
     conf.write_text(NGINX_CONF.format(directory=directory, address=address, port=port))
     log = open(directory / "stderr.log", "wb")
     with log:
-        process = topology.popen("backends", "/usr/sbin/nginx", "-c", str(conf), "-e",
+        process = topology.popen(role, "/usr/sbin/nginx", "-c", str(conf), "-e",
                                  str(directory / "error.log"), stdout=log, stderr=log)
     program = Program(process, signal.SIGQUIT)
 
@@ -88,7 +88,7 @@ def start_nginx(topology, directory, address, port, files):
         if process.poll() is not None:
             raise AssertionError("nginx: " + (directory / "stderr.log").read_text())
         try:
-            topology.connect("backends", address, port).close()
+            topology.connect(role, address, port).close()
             return True
         except ConnectionRefusedError:
             return False
