@@ -4,7 +4,10 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "http/downstream.h"
 #include "http/worker_internal.h"
+#include "tls/tls_context.h"
+#include "tls/tls_stream.h"
 
 /* How long a line may wait for others, so that an idle node's log is up to date. */
 #define FLUSH_MS       200
@@ -92,6 +95,25 @@ static void describe_upstream(struct access_log_entry *entry, const struct excha
 	entry->head_us = since_us(call->start_ns, call->head_ns);
 }
 
+static void describe_tls(struct access_log_entry *entry, const SSL *ssl,
+			 struct tls_client_facts *client)
+{
+	struct tls_facts facts;
+
+	tls_ssl_facts(ssl, &facts);
+	tls_ssl_client_facts(ssl, client);
+	entry->has_tls = true;
+	entry->tls_version = str_from_cstr(facts.version);
+	entry->tls_cipher = str_from_cstr(facts.cipher);
+	entry->tls_sni = facts.sni;
+	entry->tls_alpn = facts.alpn;
+	entry->tls_resumed = facts.resumed;
+	if (!client->present)
+		return;
+	entry->client_san = str_from_cstr(client->san);
+	entry->client_fingerprint = str_from_cstr(client->fingerprint);
+}
+
 /* Room for so many bytes in a block for the file. NULL: there is none. */
 static char *reserve(struct access_log *log, struct access_log_file *file, size_t len)
 {
@@ -113,6 +135,8 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 {
 	const struct snapshot *snapshot = exchange->worker->config->snapshot;
 	const struct access_log_conf *conf = &snapshot->node.access_log;
+	const struct stream *stream = &exchange->connection->stream;
+	struct tls_client_facts client;
 	struct access_log_entry entry;
 	char *room;
 
@@ -139,6 +163,8 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 	};
 	describe_request(&entry, exchange);
 	describe_upstream(&entry, exchange);
+	if (stream_is_tls(stream))
+		describe_tls(&entry, tls_stream_ssl(stream), &client);
 	room = reserve(log, snapshot->access_log_file, access_log_format_bound(&entry));
 	if (!room) {
 		worker_count(exchange->worker, HTTP_COUNTER_ACCESS_LOG_DROPPED);

@@ -206,6 +206,27 @@ static char *put_version(char *pos, const struct access_log_entry *entry)
 	return pos;
 }
 
+static char *put_json_tls(char *pos, const struct access_log_entry *entry)
+{
+	pos = PUT(pos, ",\"tls\":{\"version\":");
+	pos = put_json(pos, entry->tls_version, ACCESS_LOG_NAME_MAX);
+	pos = PUT(pos, ",\"cipher\":");
+	pos = put_json(pos, entry->tls_cipher, ACCESS_LOG_NAME_MAX);
+	pos = entry->tls_resumed ? PUT(pos, ",\"resumed\":true") : PUT(pos, ",\"resumed\":false");
+	pos = PUT(pos, ",\"sni\":");
+	pos = put_json(pos, entry->tls_sni, ACCESS_LOG_SNI_MAX);
+	pos = PUT(pos, ",\"alpn\":");
+	pos = put_json(pos, entry->tls_alpn, ACCESS_LOG_NAME_MAX);
+	if (entry->client_fingerprint.ptr) {
+		pos = PUT(pos, ",\"client_san\":");
+		pos = put_json(pos, entry->client_san, ACCESS_LOG_SAN_MAX);
+		pos = PUT(pos, ",\"client_fingerprint\":");
+		pos = put_json(pos, entry->client_fingerprint, ACCESS_LOG_NAME_MAX);
+	}
+	*pos++ = '}';
+	return pos;
+}
+
 static char *put_json_request(char *pos, const struct access_log_entry *entry)
 {
 	if (!entry->method.ptr) {
@@ -256,6 +277,8 @@ static char *put_line_json(char *pos, const struct access_log_entry *entry,
 	pos = put_ms(pos, entry->first_byte_us);
 	if (entry->has_upstream)
 		pos = put_json_upstream(pos, entry);
+	if (entry->has_tls)
+		pos = put_json_tls(pos, entry);
 	pos = PUT(pos, ",\"user_agent\":");
 	pos = put_json(pos, entry->user_agent, ACCESS_LOG_VALUE_MAX);
 	pos = PUT(pos, ",\"referer\":");
@@ -295,7 +318,7 @@ size_t access_log_format_bound(const struct access_log_entry *entry)
 	size_t values = entry->listener.len + entry->route.len + entry->method.len +
 			entry->host.len + entry->target.len + entry->refused_line.len +
 			entry->upstream.len + entry->endpoint.len + entry->user_agent.len +
-			entry->referer.len;
+			entry->referer.len + entry->tls_sni.len + entry->client_san.len;
 
 	return MIN(ACCESS_LOG_FIXED_MAX + EXPANSION * values, ACCESS_LOG_LINE_MAX);
 }

@@ -16,10 +16,13 @@ enum access_log_format { ACCESS_LOG_JSON, ACCESS_LOG_COMBINED };
 #define ACCESS_LOG_TARGET_MAX 4096
 #define ACCESS_LOG_VALUE_MAX  1024 /* of a peer */
 #define ACCESS_LOG_NAME_MAX   128  /* of ours */
+#define ACCESS_LOG_SNI_MAX    255
+#define ACCESS_LOG_SAN_MAX    512
 #define ACCESS_LOG_FIXED_MAX  3072 /* keys, numbers, addresses, the reason */
 /* More than any line takes, were each byte of each value written as six. */
 #define ACCESS_LOG_LINE_MAX                                                                        \
-	(6u * (ACCESS_LOG_TARGET_MAX + 4 * ACCESS_LOG_VALUE_MAX + 4 * ACCESS_LOG_NAME_MAX) +       \
+	(6u * (ACCESS_LOG_TARGET_MAX + 4 * ACCESS_LOG_VALUE_MAX + 4 * ACCESS_LOG_NAME_MAX +        \
+	       ACCESS_LOG_SNI_MAX + ACCESS_LOG_SAN_MAX) +                                          \
 	 ACCESS_LOG_FIXED_MAX)
 
 #define ACCESS_LOG_NEVER UINT64_MAX
@@ -44,6 +47,11 @@ struct access_log_entry {
 	unsigned int attempts;
 	bool reused;
 	uint64_t connect_us, head_us; /* ACCESS_LOG_NEVER */
+
+	bool has_tls; /* and then: */
+	struct str tls_version, tls_cipher, tls_sni, tls_alpn;
+	bool tls_resumed;
+	struct str client_san, client_fingerprint; /* ptr NULL: no client certificate */
 
 	struct str user_agent, referer;
 };

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "http/downstream_http1.h"
 #include "http/downstream_http2.h"
+#include "http/downstream_tls.h"
 #include "http/forwarding.h"
 #include "http/worker_internal.h"
 
@@ -191,8 +192,17 @@ static const struct downstream_ops choice_ops = {
 	.on_due = choice_on_due,
 };
 
+void downstream_tls_secured(struct downstream *conn, enum tls_alpn alpn)
+{
+	start_protocol(conn, alpn == TLS_ALPN_H2 ? DOWNSTREAM_HTTP2 : DOWNSTREAM_HTTP1);
+}
+
 void downstream_start_protocol(struct downstream *conn)
 {
+	if (conn->listener->tls) {
+		downstream_tls_start(conn);
+		return;
+	}
 	if (!conn->listener->http2.prior_knowledge) {
 		start_protocol(conn, DOWNSTREAM_HTTP1);
 		return;

@@ -204,13 +204,27 @@ static void send_end(struct exchange *exchange, const struct http_field *trailer
 		downstream_http1_tunnel_sent(conn);
 }
 
+/* The end of the answer is nothing but that, and all before it has been sent: so is this. */
+static void finish_empty(struct downstream_http1 *conn)
+{
+	struct iovec nothing = {.iov_base = "", .iov_len = 0};
+
+	if (conn->response_ended && conn->until_close && !stream_is_sending(&conn->base.stream) &&
+	    stream_send(&conn->base.stream, &nothing, 1) < 0)
+		conn_broken(conn);
+}
+
 static void flush(struct exchange *exchange)
 {
 	struct downstream_http1 *conn = exchange_conn(exchange);
 	uint64_t now_ms;
 
-	if (conn->state != HTTP1_CONN_EXCHANGE || send_queue_is_empty(&conn->base.queue))
+	if (conn->state != HTTP1_CONN_EXCHANGE)
 		return;
+	if (send_queue_is_empty(&conn->base.queue)) {
+		finish_empty(conn);
+		return;
+	}
 	/* What comes next is another request, and none is here yet. */
 	conn->base.queue.quiet =
 		conn->response_ended && conn->keep_alive && !conn->base.pending_count;

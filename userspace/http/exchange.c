@@ -11,6 +11,8 @@
 #include "http/request_target.h"
 #include "http/router.h"
 #include "http/split.h"
+#include "tls/tls_context.h"
+#include "tls/tls_stream.h"
 #include "http/worker_internal.h"
 
 #define FREE_EXCHANGES_MAX 256
@@ -144,6 +146,18 @@ static bool keep_params(struct exchange *exchange, const struct router_match *ma
 	return true;
 }
 
+/*
+ * A name that has another certificate than this connection was secured with is somebody else's,
+ * who may have asked for other ciphers or client certificates (HARDENING 7).
+ */
+static bool is_misdirected(const struct exchange *exchange)
+{
+	const struct stream *stream = &exchange->connection->stream;
+
+	return stream_is_tls(stream) && exchange->host.len &&
+	       !tls_ssl_serves_host(tls_stream_ssl(stream), exchange->host);
+}
+
 void exchange_start(struct exchange *exchange)
 {
 	const struct listener_conf *listener = exchange->listener;
@@ -174,6 +188,11 @@ void exchange_start(struct exchange *exchange)
 	exchange->host = request_host_for_routing(&exchange->arena, request->host);
 	if (!exchange->host.ptr) {
 		local_answer_start_error(exchange, 503, "out of memory for the request");
+		return;
+	}
+	if (UNLIKELY(is_misdirected(exchange))) {
+		worker_count(exchange->worker, HTTP_COUNTER_TLS_MISDIRECTED);
+		local_answer_start_error(exchange, 421, "host of another certificate");
 		return;
 	}
 	if (listener->body_bytes && request->framing == HTTP_FRAMING_LENGTH &&

@@ -7,6 +7,7 @@
 
 #include "http/downstream_http2.h"
 #include "http/worker_internal.h"
+#include "tls/tls_stream.h"
 
 const char *http_counter_name(enum http_counter counter)
 {
@@ -217,6 +218,8 @@ void worker_free_caches(struct http_worker *worker)
 	downstream_http2_cache_free(worker);
 	upstream_pools_trim(worker->pools);
 	send_segment_cache_trim(&worker->segments);
+	if (worker->tls)
+		tls_worker_trim(worker->tls);
 	loop_trim(worker->loop);
 }
 
@@ -229,6 +232,7 @@ void http_worker_free(struct http_worker *worker)
 	worker_free_caches(worker);
 	access_log_done(&worker->access_log);
 	upstream_pools_free(worker->pools);
+	tls_worker_free(worker->tls);
 	send_segment_cache_done(&worker->segments);
 	worker_snapshot_unref(worker->config);
 	free(worker);

@@ -46,6 +46,19 @@ struct http_worker;
 	X(HTTP2_RESETS_RECEIVED, "http2_resets_received", "streams reset by HTTP/2 clients")       \
 	X(HTTP2_RESETS_SENT, "http2_resets_sent", "streams of HTTP/2 clients reset by us")         \
 	X(HTTP2_CALMED, "http2_calmed", "HTTP/2 connections ended: too much that only costs")      \
+	X(TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes done, resumed ones included")          \
+	X(TLS_RESUMED, "tls_resumed", "of these: sessions resumed")                                \
+	X(TLS_TIMEOUTS, "tls_timeouts", "connections closed: no handshake in time")                \
+	X(TLS_CLOSED, "tls_failed_closed", "TLS handshakes that the client ended")                 \
+	X(TLS_PLAIN, "tls_failed_plain_http", "requests without TLS where TLS is spoken")          \
+	X(TLS_GARBAGE, "tls_failed_not_tls", "connections that do not speak TLS")                  \
+	X(TLS_VERSION, "tls_failed_version", "TLS handshakes without a version in common")         \
+	X(TLS_CIPHER, "tls_failed_cipher", "TLS handshakes without a cipher in common")            \
+	X(TLS_ALPN, "tls_failed_alpn", "TLS handshakes without a protocol in common")              \
+	X(TLS_CERTIFICATE, "tls_failed_certificate", "client certificates missing or refused")     \
+	X(TLS_ALERT, "tls_failed_alert", "TLS handshakes that the client refused by an alert")     \
+	X(TLS_OTHER, "tls_failed_other", "TLS handshakes that failed otherwise")                   \
+	X(TLS_MISDIRECTED, "tls_misdirected", "requests refused with 421: other certificate")      \
 	X(ACCESS_LOG_DROPPED, "access_log_dropped", "access log lines dropped: the disk is slow")
 
 enum http_counter {

@@ -29,6 +29,7 @@ struct listener_conf {
 	uint32_t connections_per_source; /* >= 1 */
 
 	/* timeouts */
+	uint64_t handshake_timeout_ms; /* of TLS, from accept or the PROXY header */
 	uint64_t header_timeout_ms;  /* whole request head, from its first byte (or from accept) */
 	uint64_t idle_timeout_ms;    /* between requests; the longest pause in a body */
 	uint64_t request_timeout_ms; /* from the head to the first byte of the answer; 0: none */

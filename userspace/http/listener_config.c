@@ -13,9 +13,8 @@
 #define DAY_MS	      86400000
 #define WEEK_MS	      ((uint64_t)7 * DAY_MS)
 /* An exchange's memory holds a head of this size read and written anew. */
-#define HEADER_BYTES_MAX   131072
-#define BODY_RATE_MAX	   ((uint64_t)1 << 30)
-#define LISTENER_TLS_BUILT 0 /* are connections terminated? Contexts are made and tried. */
+#define HEADER_BYTES_MAX 131072
+#define BODY_RATE_MAX	 ((uint64_t)1 << 30)
 
 enum listener_protocol { LISTENER_HTTP };
 
@@ -27,6 +26,7 @@ struct limits {
 struct timeouts {
 	uint64_t header_ms, idle_ms, request_ms;
 	uint64_t min_body_rate; /* bytes a second; 0: off */
+	uint64_t handshake_ms;
 };
 
 struct http2_keys {
@@ -153,7 +153,12 @@ static const struct field timeout_fields[] = {
 	 .offset = offsetof(struct timeouts, request_ms),
 	 .max = WEEK_MS,
 	 .default_text = "5m"},
-	{.key = "handshake", .kind = FIELD_NOT_YET},
+	{.key = "handshake",
+	 .kind = FIELD_DURATION_MS,
+	 .offset = offsetof(struct timeouts, handshake_ms),
+	 .min = 1,
+	 .max = DAY_MS,
+	 .default_text = "10s"},
 	{.key = "min_body_rate",
 	 .kind = FIELD_CUSTOM,
 	 .default_text = "1KiB/s",
@@ -374,11 +379,6 @@ static int read_tls(const struct field_context *context, const struct conf_node 
 	(void)snprintf(what, sizeof(what), "%s: tls", listener_what);
 	r = tls_server_config_read(context, node, what, conf->name, &tls);
 	conf->tls = tls;
-	if (!r && !LISTENER_TLS_BUILT) {
-		conf_error_key(context->errors, node, "%s: 'tls' is not supported yet",
-			       listener_what);
-		r = -EINVAL;
-	}
 	return r;
 }
 
@@ -465,6 +465,7 @@ static int listener_read(const struct field_context *context, const struct conf_
 	conf->proxy_protocol = file.proxy_protocol;
 	conf->body_bytes = file.limits.body_bytes;
 	conf->header_timeout_ms = file.timeouts.header_ms;
+	conf->handshake_timeout_ms = file.timeouts.handshake_ms;
 	conf->idle_timeout_ms = file.timeouts.idle_ms;
 	conf->request_timeout_ms = file.timeouts.request_ms;
 	conf->connections_per_source = (uint32_t)file.limits.connections_per_source;
@@ -579,7 +580,8 @@ void listeners_write(struct conf_writer *writer, const struct listener_conf *lis
 				   conf.http1.field_bytes, conf.http1.uri_bytes, conf.body_bytes,
 				   conf.connections_per_source},
 			.timeouts = {conf.header_timeout_ms, conf.idle_timeout_ms,
-				     conf.request_timeout_ms, conf.min_body_rate},
+				     conf.request_timeout_ms, conf.min_body_rate,
+				     conf.handshake_timeout_ms},
 			.http2 = {conf.http2.prior_knowledge, conf.http2.max_concurrent_streams},
 			.conf = &conf,
 		};

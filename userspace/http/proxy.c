@@ -374,7 +374,8 @@ void proxy_start(struct exchange *exchange)
 	call->method_id = exchange->request.method_id;
 	call->response_timeout_ms = route->proxy.timeout_ms;
 	call->has_hash_key = hash_key_find(exchange, &exchange->upstream->hash_on, &call->hash_key);
-	call->pipes = exchange->downstream->send_pipe != NULL;
+	call->pipes = exchange->downstream->send_pipe != NULL &&
+		      stream_can_splice(&exchange->connection->stream);
 	status = upgrade_ask(exchange, &reason);
 	if (!status)
 		status = write_request_head(exchange, &call->head);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "http/downstream.h"
 #include "http/path.h"
 
 /*
@@ -53,7 +54,7 @@ uint16_t request_target_split(struct exchange *exchange, const char **ret_reason
 		if (!authority)
 			return 400;
 		/* RFC 9110 7.4: who asks for https must have got here by TLS. */
-		if (ascii_lower(authority[-1]) == 's') {
+		if (ascii_lower(authority[-1]) == 's' && !exchange->connection->origin_tls) {
 			*ret_reason = "https was asked for on a connection without TLS";
 			return 421;
 		}

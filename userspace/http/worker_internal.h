@@ -13,6 +13,7 @@
 
 struct downstream;
 struct http2_chunk;
+struct tls_worker;
 
 struct http_worker {
 	struct loop *loop;
@@ -22,6 +23,8 @@ struct http_worker {
 	struct send_segment_cache segments;
 	struct worker_memory memory;
 	uint64_t refused_logged_ms; /* when a refusal by source was last logged */
+	struct tls_worker *tls;	    /* made for the first connection that needs it */
+	uint64_t tls_logged_ms;	    /* when a handshake that failed was last logged */
 
 	struct list connections; /* downstream */
 	struct exchange *free_exchanges;

@@ -463,6 +463,7 @@ void stream_deliver_connected(struct stream *stream, int result)
 
 void stream_deliver_closed(struct stream *stream)
 {
+	struct stream_layer *layer = stream->layer;
 	struct loop *loop = stream->loop;
 
 	assert(stream->ops_in_flight == 0);
@@ -470,12 +471,11 @@ void stream_deliver_closed(struct stream *stream)
 	stream->fd = -1;
 	stream->flags = 0;
 	loop->stats.streams_open--;
-	if (stream->layer)
-		stream->layer->ops->on_closed(stream);
-	stream->layer = NULL;
 	loop_tell(loop);
 	if (stream->ops->on_closed)
 		stream->ops->on_closed(stream);
+	if (UNLIKELY(layer))
+		layer->ops->free(layer);
 }
 
 /* ---- acceptors ---- */

@@ -10,13 +10,15 @@
  * is to be sent by then goes in one send. A callback may close the stream: after each one the layer
  * looks at stream_is_open() first. A stream without a layer pays one branch that is predicted.
  *
- * Life: stream_layer_set() on an open stream that neither sends nor has received; on_closed() is
- * the end, with nothing in flight. Thread rule: the loop's thread.
+ * Life: stream_layer_set() on an open stream that neither sends nor has received; free() is the
+ * end, with nothing in flight. Thread rule: the loop's thread.
  */
 #ifndef SLUICE_IO_STREAM_LAYER_H
 #define SLUICE_IO_STREAM_LAYER_H
 
 #include "io/stream.h"
+
+struct stream_layer;
 
 struct stream_layer_ops {
 	/*
@@ -36,7 +38,8 @@ struct stream_layer_ops {
 	void (*work)(struct stream *stream);
 	void (*on_recv)(struct stream *stream, struct recv_buf *buf, int result);
 	void (*on_sent)(struct stream *stream, int64_t result);
-	void (*on_closed)(struct stream *stream);
+	/* After the owner's on_closed(): the stream may be gone. */
+	void (*free)(struct stream_layer *layer);
 };
 
 /* The first member of a layer's own struct. */
@@ -50,7 +53,7 @@ void stream_layer_queue(struct stream *stream);
 
 /* ---- down to the socket ---- */
 
-/* One at a time; the bytes stay in place until on_sent() or on_closed() of the layer. */
+/* One at a time; the bytes stay in place until on_sent() or free(). */
 void stream_raw_send(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     bool quiet);
 void stream_raw_recv(struct stream *stream, enum recv_mode mode);

@@ -149,13 +149,11 @@ static int alpn_read(const struct field_context *context, const struct conf_node
 	for (unsigned int i = 0; i < count; i++) {
 		if (str_eq_cstr(texts[i], "http/1.1")) {
 			conf->http11 = true;
-		} else if (str_eq_cstr(texts[i], "h2") && TLS_H2_BUILT) {
+		} else if (str_eq_cstr(texts[i], "h2")) {
 			conf->h2 = true;
 		} else {
-			conf_error(context->errors, node, "%s: %s%s", what,
-				   str_quote(texts[i], value, sizeof(value)),
-				   str_eq_cstr(texts[i], "h2") ? " is not supported yet"
-							       : ": expected h2 or http/1.1");
+			conf_error(context->errors, node, "%s: %s: expected h2 or http/1.1", what,
+				   str_quote(texts[i], value, sizeof(value)));
 			result = -EINVAL;
 		}
 	}
@@ -190,11 +188,7 @@ static const struct field server_fields[] = {
 	 .names = version_names,
 	 .name_count = ARRAY_SIZE(version_names),
 	 .default_text = "1.2"},
-	{.key = "alpn",
-	 .kind = FIELD_CUSTOM,
-	 .default_text = "http/1.1",
-	 .read = alpn_read,
-	 .print = alpn_print},
+	{.key = "alpn", .kind = FIELD_CUSTOM, .read = alpn_read, .print = alpn_print},
 	{.key = "ciphers",
 	 .kind = FIELD_STRING,
 	 .offset = offsetof(struct tls_server_conf, ciphers)},
@@ -417,6 +411,7 @@ int tls_server_config_read(const struct field_context *context, const struct con
 
 	if (!conf)
 		return field_no_memory(context, node);
+	conf->http11 = conf->h2 = true;
 	r = field_read(context, server_fields, ARRAY_SIZE(server_fields), node, what, conf);
 	/* Whatever became of the others: all errors are told at once. */
 	if (check_client_auth(context, node, what, &conf->client_auth))

@@ -19,8 +19,6 @@ struct tls_certificate_conf {
 	int64_t not_after;	  /* seconds since 1970 */
 };
 
-#define TLS_H2_BUILT 0 /* is there an HTTP/2 that ALPN may offer? */
-
 enum tls_ktls { TLS_KTLS_AUTO, TLS_KTLS_OFF };
 
 struct tls_client_auth_conf {

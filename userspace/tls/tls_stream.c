@@ -311,8 +311,9 @@ static const char *error_text(const struct stream *stream)
 	return tls_of(stream)->error_text;
 }
 
-static void tls_free(struct tls_stream *tls)
+static void tls_free(struct stream_layer *layer)
 {
+	struct tls_stream *tls = CONTAINER_OF(layer, struct tls_stream, layer);
 	struct tls_worker *worker = tls->worker;
 
 	SSL_free(tls->ssl);
@@ -321,11 +322,6 @@ static void tls_free(struct tls_stream *tls)
 	worker->memory_bytes -= sizeof(*tls);
 	worker->streams--;
 	free(tls);
-}
-
-static void on_closed(struct stream *stream)
-{
-	tls_free(tls_of(stream));
 }
 
 static const struct stream_layer_ops tls_ops = {
@@ -338,7 +334,7 @@ static const struct stream_layer_ops tls_ops = {
 	.work = work,
 	.on_recv = on_raw_recv,
 	.on_sent = tls_layer_on_sent,
-	.on_closed = on_closed,
+	.free = tls_free,
 };
 
 int tls_stream_start(struct tls_worker *worker, struct stream *stream, SSL *ssl)
@@ -363,6 +359,17 @@ int tls_stream_start(struct tls_worker *worker, struct stream *stream, SSL *ssl)
 	worker->streams++;
 	stream_layer_set(stream, &tls->layer);
 	return 0;
+}
+
+int tls_stream_give(struct stream *stream, struct str bytes)
+{
+	struct tls_stream *tls = tls_of(stream);
+
+	if (!tls->starved)
+		buf_init(&tls->stash, STASH_BYTES);
+	tls->starved = true; /* work() takes it */
+	stream_layer_queue(stream);
+	return buf_append(&tls->stash, bytes) < 0 ? -ENOMEM : 0;
 }
 
 SSL *tls_stream_ssl(const struct stream *stream)

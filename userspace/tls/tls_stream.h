@@ -66,11 +66,14 @@ void tls_worker_trim(struct tls_worker *worker);
  */
 int tls_stream_start(struct tls_worker *worker, struct stream *stream, SSL *ssl);
 
+/* Ciphertext that was received before it started, in its order. -ENOMEM: it is lost. */
+int tls_stream_give(struct stream *stream, struct str bytes);
+
 static inline bool stream_is_tls(const struct stream *stream)
 {
 	return stream->layer;
 }
-/* Of a stream with TLS, until on_closed(). */
+/* Of a stream with TLS, in its on_closed() for the last time. */
 SSL *tls_stream_ssl(const struct stream *stream);
 enum tls_failure tls_stream_failure(const struct stream *stream);
 

@@ -239,7 +239,7 @@ static void test_listener_errors(void **state)
 		 "listeners:\n  - name: a\n    address: \"192.0.2.1:80\"\n"
 		 "    protocol: http\n    limits: { header_bytes: 1, header_count: 0, "
 		 "connections_per_source: 0, field_bytes: 1 }\n"
-		 "    timeouts: { header: 0s, idle: 10, handshake: 1s, min_body_rate: 1KiB "
+		 "    timeouts: { header: 0s, idle: 10, handshake: 0s, min_body_rate: 1KiB "
 		 "}\n    tls: {}\n    proxy_protocol: maybe\n    upstream: x\n",
 		 "sluice.yaml:6:29: listener 'a': limits: header_bytes: must be 1KiB to 128KiB, "
 		 "got "
@@ -253,10 +253,11 @@ static void test_listener_errors(void **state)
 		 "sluice.yaml:7:25: listener 'a': timeouts: header: must be 1ms to 1d, got '0s'\n"
 		 "sluice.yaml:7:35: listener 'a': timeouts: idle: expected a duration such as "
 		 "500ms, 2s, 10m, 24h or 7d, got '10'\n"
-		 "sluice.yaml:7:39: listener 'a': timeouts: 'handshake' is not supported yet\n"
+		 "sluice.yaml:7:50: listener 'a': timeouts: handshake: must be 1ms to 1d, got "
+		 "'0s'\n"
 		 "sluice.yaml:7:69: listener 'a': timeouts: min_body_rate: expected a rate such as "
 		 "1KiB/s, or off, got '1KiB'\n"
-		 "sluice.yaml:8:5: listener 'a': 'tls' is not supported yet\n"
+		 "sluice.yaml:8:10: listener 'a': tls: 'certificates' is required\n"
 		 "sluice.yaml:9:21: listener 'a': proxy_protocol: expected one of off, accept, "
 		 "require, got 'maybe'\n"
 		 "sluice.yaml:10:5: listener 'a': 'upstream' is not supported yet\n"},
