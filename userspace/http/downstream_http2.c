@@ -204,7 +204,6 @@ static void conn_gone(struct downstream_http2 *conn)
 	http2_done(&conn->http2);
 	send_queue_clear(&conn->base.queue);
 	downstream_http2_chunks_done(conn);
-	worker_add(&conn->base.worker->http2_open, -1);
 	downstream_closed(&conn->base);
 }
 
@@ -273,7 +272,6 @@ void downstream_http2_start(struct downstream *base)
 	base->ops = &conn_ops;
 	base->stream.ops = &stream_ops;
 	worker_count(base->worker, HTTP_COUNTER_HTTP2_CONNECTIONS);
-	worker_add(&base->worker->http2_open, 1);
 	if (http2_init(&conn->http2, &config) < 0) {
 		downstream_http2_close(conn, false);
 		return;

@@ -54,7 +54,6 @@ struct http_worker {
 	atomic_uint_fast64_t connections_open;
 	atomic_uint_fast64_t exchanges_open;
 	atomic_uint_fast64_t tunnels_open;
-	atomic_uint_fast64_t http2_open; /* connections, of connections_open */
 };
 
 static inline void worker_add(atomic_uint_fast64_t *cell, int64_t change)
