@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "http/downstream.h"
 #include "http/worker_internal.h"
+#include "tls/tls_stream.h"
 
 #define TICK_MS 100
 /* At most one part in a hundred of the limit is not told, all workers together. */
@@ -13,7 +14,11 @@
 
 uint64_t worker_memory_bytes(const struct http_worker *worker)
 {
-	return worker->memory.counted_bytes + worker->segments.bytes +
+	struct tls_worker_stats tls = {0};
+
+	if (worker->tls)
+		tls_worker_get_stats(worker->tls, &tls);
+	return worker->memory.counted_bytes + worker->segments.bytes + tls.memory_bytes +
 	       upstream_pools_memory(worker->pools) + loop_recv_bytes(worker->loop);
 }
 

@@ -12,6 +12,8 @@
 /* One whole record: head, nonce, content type and tag; what is longer goes on in the next chunk. */
 #define TLS_CHUNK_BYTES (TLS_RECORD_BYTES + 64u)
 #define TLS_CHUNKS_FREE 64
+/* Of one SSL at rest, about: as measured with OpenSSL 3.0. */
+#define TLS_SSL_BYTES 12288u
 
 /* Ciphertext to be sent. */
 struct tls_chunk {

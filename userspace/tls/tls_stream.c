@@ -319,7 +319,7 @@ static void tls_free(struct stream_layer *layer)
 	SSL_free(tls->ssl);
 	tls_out_clear(tls);
 	buf_done(&tls->stash);
-	worker->memory_bytes -= sizeof(*tls);
+	worker->memory_bytes -= sizeof(*tls) + TLS_SSL_BYTES;
 	worker->streams--;
 	free(tls);
 }
@@ -355,7 +355,7 @@ int tls_stream_start(struct tls_worker *worker, struct stream *stream, SSL *ssl)
 	/* Buffers are kept only with something in them. */
 	SSL_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
 	SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY);
-	worker->memory_bytes += sizeof(*tls);
+	worker->memory_bytes += sizeof(*tls) + TLS_SSL_BYTES;
 	worker->streams++;
 	stream_layer_set(stream, &tls->layer);
 	return 0;

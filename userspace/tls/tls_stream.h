@@ -50,7 +50,7 @@ const char *tls_failure_name(enum tls_failure failure); /* "closed", "plain_http
 
 struct tls_worker_stats {
 	uint64_t streams;      /* open */
-	uint64_t memory_bytes; /* of chunks and structs, free ones included; not OpenSSL's */
+	uint64_t memory_bytes; /* of chunks and structs, and about what OpenSSL has for each */
 };
 
 /* Once per loop; after its last stream with TLS is closed it can go. */
