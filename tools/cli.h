@@ -110,6 +110,7 @@ extern const struct object object_backend;
 extern const struct object object_deny;
 extern const struct object object_allow;
 extern const struct object object_route;
+extern const struct object object_cert;
 extern const struct object object_upstream;
 extern const struct object object_stats;
 extern const struct object object_event;

@@ -14,13 +14,14 @@
 #define TIMEOUT_MS_MAX (24UL * 60 * 60 * 1000)
 
 static const struct object *const objects[] = {
-	&object_status, &object_service,  &object_backend, &object_deny,  &object_allow,
-	&object_route,	&object_upstream, &object_stats,   &object_event, &object_config,
-	&object_prog,	&object_decap,	  &object_map,	   &object_batch, &object_version,
+	&object_status, &object_service, &object_backend,  &object_deny,
+	&object_allow,	&object_route,	 &object_upstream, &object_stats,
+	&object_event,	&object_config,	 &object_cert,	   &object_prog,
+	&object_decap,	&object_map,	 &object_batch,	   &object_version,
 };
 /* Of the same grammar, for parts of Sluice that do not exist yet. */
-static const char *const later_names[] = {"listener", "cert",	"cache", "conn",
-					  "limit",    "policy", "top",	 NULL};
+static const char *const later_names[] = {"listener", "cache", "conn", "limit",
+					  "policy",   "top",   NULL};
 
 static const char main_help[] =
 	"Usage: sluice [OPTIONS] OBJECT { COMMAND | help }\n"
@@ -28,7 +29,7 @@ static const char main_help[] =
 	"\n"
 	"       OBJECT := { status | service | backend | deny | allow | route | upstream | stats "
 	"|\n"
-	"                   event | config | prog | decap | map | batch | version }\n"
+	"                   event | config | cert | prog | decap | map | batch | version }\n"
 	"\n"
 	"       sluice status [show]\n"
 	"       sluice service [show] [name NAME]\n"
@@ -50,6 +51,7 @@ static const char main_help[] =
 	"       sluice event [show] [last N] [since SEQ]\n"
 	"       sluice event watch [last N] [since SEQ] [count N]\n"
 	"       sluice config { [show] | reload | check [file FILE] }\n"
+	"       sluice cert { [show] [listener NAME] | reload }\n"
 	"       sluice prog { [show] | reload | unload }\n"
 	"       sluice decap [show]\n"
 	"       sluice decap attach dev DEV address ADDR... [source PREFIX...]\n"

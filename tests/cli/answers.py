@@ -173,6 +173,19 @@ VERSION = {"version": "0.1.0", "abi_version": 6, "kernel": "6.18.44"}
 ADDED = {"cidr": "203.0.113.0/24", "reason": "scanner", "expires_at": "2026-11-24T05:00:00Z",
          "ttl_s": 3600, "origin": "cli"}
 
+CERTIFICATES = {"certificates": [
+    {"listener": "web", "subject": "shop.example.com", "issuer": "Example CA",
+     "names": ["shop.example.com", "*.img.example.com"], "key": "EC P-256",
+     "fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+     "not_before": "2026-10-26T04:00:00Z", "not_after": "2027-01-24T04:00:00Z", "days_left": 61,
+     "ocsp": "stapled", "file": "/etc/sluice/tls/shop.pem"},
+    {"listener": "web", "subject": "old.example.com", "issuer": "Example CA",
+     "names": ["old.example.com"], "key": "RSA 2048",
+     "fingerprint": "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752",
+     "not_before": "2025-11-23T04:00:00Z", "not_after": "2026-11-23T04:00:00Z", "days_left": -1,
+     "ocsp": "off", "file": "/etc/sluice/tls/old.pem"},
+]}
+
 ANSWERS = {
     ("GET", "/v1/version"): VERSION,
     ("GET", "/v1/status"): STATUS,
@@ -197,6 +210,8 @@ ANSWERS = {
     ("POST", "/v1/backends"): {"service": "dns", "address": "2001:db8:1::12", "done": "draining"},
     ("GET", "/v1/upstreams"): UPSTREAMS,
     ("GET", "/v1/events"): EVENTS,
+    ("GET", "/v1/certificates"): CERTIFICATES,
+    ("POST", "/v1/certificates/reload"): {"listeners": 2},
     ("GET", "/v1/config"): CONFIG,
     ("POST", "/v1/config/reload"): {"generation": 4},
     ("POST", "/v1/config/check"): {"generation": 3},

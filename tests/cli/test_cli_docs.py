@@ -8,7 +8,7 @@ import pytest
 
 from conftest import BUILD, TOP
 
-OBJECTS = ["status", "service", "backend", "deny", "allow", "route", "upstream", "stats", "event", "config", "prog",
+OBJECTS = ["status", "service", "backend", "deny", "allow", "route", "upstream", "stats", "event", "config", "cert", "prog",
            "decap", "map", "batch", "version"]
 PAGES = sorted(os.listdir(os.path.join(TOP, "docs/cli")))
 MAN_PAGES = sorted(os.listdir(os.path.join(TOP, "docs/man")))

@@ -32,6 +32,7 @@ COMMANDS = [
     ["backend"], ["backend", "drain", "10.0.0.1", "service", "dns"],
     ["stats"], ["stats", "show", "interval", "100ms"], ["stats", "watch", "count", "1"],
     ["event"], ["event", "show", "last", "1", "since", "0"], ["event", "watch", "count", "1"],
+    ["cert"], ["cert", "show", "listener", "web"], ["cert", "reload"],
     ["config"], ["config", "reload"], ["config", "check"], ["config", "check", "file", "/dev/null"],
     ["prog"], ["prog", "unload"], ["prog", "reload"], ["version"],
     ["map"], ["map", "show", "name", "sl_meta"], ["map", "dump", "sl_meta"],
@@ -186,6 +187,9 @@ MISSHAPEN = {
     ("service", "delete", "web"): [{}, {"done": None}],
     ("backend",): [{}, {"services": {}}],
     ("backend", "drain", "10.0.0.1", "service", "dns"): [{}, {"done": 1}],
+    ("cert",): [{}, {"certificates": {}}, {"certificates": [5]}],
+    ("cert", "listener", "web"): [{}, {"certificates": None}],
+    ("cert", "reload"): [{}, {"listeners": "2"}],
     ("config",): [{}, {"effective": None}, {"effective": ["version: 1"]}],
     ("config", "reload"): [{}, {"generation": "4"}, {"generation": None}],
     ("event",): [{}, {"events": {}}, {"events": None}, {"events": [1]}],
@@ -224,7 +228,7 @@ def test_members_of_any_type_are_shown(sluice, admin, value):
                 rows = [dict.fromkeys(row, value) for row in member]
                 admin.script[(method, path)] = http({**doc, key: rows})
     for command in (["deny"], ["allow"], ["deny", "counters"], ["route"], ["upstream"], ["event"],
-                    ["stats"], ["service"], ["backend"]):
+                    ["stats"], ["service"], ["backend"], ["cert"]):
         assert sluice(*command).status == 0, command
         assert sluice("-j", *command).json, command
 
@@ -375,7 +379,11 @@ USAGE = """
 |service|nat|backend|x
 |service|nat|limit|0
 |listener
-|cert
+|conn
+|cert|x
+|cert|listener
+|cert|show|lsitener|x
+|cert|reload|web
 |cache|purge
 |conn|show
 |limit

@@ -42,7 +42,10 @@
 	X(BACKEND_DOWN, "backend_down", WARN, "probes of a backend fail")                          \
 	X(BACKEND_UP, "backend_up", INFO, "a backend that was down answers its probes")            \
 	X(SERVICE_FAIL_OPEN, "service_fail_open", WARN, "all backends are down: the table stays")  \
-	X(SERVICE_RECOVERED, "service_recovered", INFO, "a backend of the service is up again")
+	X(SERVICE_RECOVERED, "service_recovered", INFO, "a backend of the service is up again")    \
+	X(CERTIFICATE_CHANGED, "certificate_changed", INFO, "new certificates are in force")       \
+	X(CERTIFICATE_REFUSED, "certificate_refused", WARN, "changed files are of no use")         \
+	X(CERTIFICATE_EXPIRES, "certificate_expires", WARN, "a certificate ends in a few days")
 
 enum event_kind {
 #define X(symbol, name, level, meaning) EVENT_##symbol,

@@ -40,6 +40,8 @@ static const struct endpoint_entry {
 	 {{"GET", admin_get_services},
 	  {"POST", admin_post_services},
 	  {"DELETE", admin_delete_services}}},
+	{"/v1/certificates", "GET", {{"GET", admin_get_certificates}}},
+	{"/v1/certificates/reload", "POST", {{"POST", admin_post_certificates_reload}}},
 	{"/v1/backends", "POST", {{"POST", admin_post_backends}}},
 	{"/v1/events", "GET", {{"GET", admin_get_events}}},
 	{"/v1/config", "GET", {{"GET", admin_get_config}}},

@@ -53,6 +53,7 @@ admin_handler admin_post_deny, admin_delete_deny, admin_post_allow, admin_delete
 admin_handler admin_get_access, admin_get_access_count;
 admin_handler admin_post_load, admin_post_load_part, admin_post_load_commit;
 admin_handler admin_get_load, admin_delete_load;
+admin_handler admin_get_certificates, admin_post_certificates_reload;
 admin_handler admin_get_routes, admin_post_explain, admin_get_upstreams;
 admin_handler admin_get_services, admin_post_services, admin_delete_services;
 admin_handler admin_post_backends;

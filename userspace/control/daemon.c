@@ -131,6 +131,8 @@ static void on_second(struct timer *timer)
 			log_warn("control", "dataplane.nat: %s", err.text);
 	}
 	services_tick(&daemon->services);
+	certificates_tick(&daemon->certificates, daemon->snapshot, daemon->registry,
+			  daemon->worker_count);
 	(void)registry_sweep(daemon->registry);
 	event_ring_collect(&daemon->events);
 	timer_start(daemon->loop, timer, SECOND_MS);
@@ -278,6 +280,7 @@ static void clean_up(struct daemon *daemon)
 	metrics_server_free(daemon->metrics);
 	steering_done(&daemon->steering);
 	services_close(&daemon->services);
+	certificates_done(&daemon->certificates);
 	dataplane_free(daemon->dataplane);
 	if (daemon->snapshot)
 		snapshot_unref(daemon->snapshot);

@@ -14,6 +14,7 @@
 #include "base/registry.h"
 #include "conf/conf.h"
 #include "control/access_log_writer.h"
+#include "control/certificates.h"
 #include "control/event_ring.h"
 #include "control/privileges.h"
 #include "control/services.h"
@@ -46,6 +47,7 @@ struct daemon {
 	char dataplane_reason[512];
 	struct steering steering;
 	struct services services;
+	struct certificates certificates;
 	struct access_loads *access_loads; /* NULL without a dataplane */
 
 	struct loop *loop;

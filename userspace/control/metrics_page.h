@@ -55,11 +55,13 @@ const char *metrics_labels(const struct metrics_label *labels, unsigned int coun
 
 /*
  * Steps: each writes its next lines, and returns true when it has no more. metrics_node.c has what
- * belongs to the process, metrics_service.c L4 services, metrics_http.c routes and upstreams.
+ * belongs to the process, metrics_service.c L4 services, metrics_tls.c certificates, metrics_http.c
+ * routes and upstreams.
  */
 typedef bool metrics_step(struct metrics_page *page);
 metrics_step metrics_write_process, metrics_write_config, metrics_write_workers,
-	metrics_write_access_log, metrics_write_dataplane, metrics_write_services,
-	metrics_write_routes, metrics_write_upstreams, metrics_write_endpoints;
+	metrics_write_certificates, metrics_write_access_log, metrics_write_dataplane,
+	metrics_write_services, metrics_write_routes, metrics_write_upstreams,
+	metrics_write_endpoints;
 
 #endif

@@ -11,12 +11,15 @@
 #include "conf/value_file.h"
 #include "tls/tls_tickets.h"
 
-#define WHAT_MAX       160
-#define VALUE_MAX      96
-#define FILE_BYTES_MAX (1u << 20)
-#define LIST_BYTES_MAX (64u << 20) /* revocations of a large authority */
-#define MINUTE_MS      60000
-#define WEEK_MS	       ((uint64_t)7 * 24 * 60 * MINUTE_MS)
+#define WHAT_MAX	160
+#define VALUE_MAX	96
+#define FILE_BYTES_MAX	(1u << 20)
+#define LIST_BYTES_MAX	(64u << 20) /* revocations of a large authority */
+#define MINUTE_MS	60000
+#define WEEK_MS		((uint64_t)7 * 24 * 60 * MINUTE_MS)
+#define RENEW_BYTES_MAX ((size_t)64 << 20)
+
+DEFINE_FREEP(struct conf_errors, conf_errors_free)
 
 static const struct field_name version_names[] = {
 	{.name = "1.2", .value = TLS1_2_VERSION},
@@ -217,7 +220,7 @@ static int read_file(const struct field_context *context, const struct conf_node
 		     const char *key, const char *section_what, size_t bytes_max, struct str *name,
 		     struct value_file *file)
 {
-	const struct conf_node *node = conf_get(section, key);
+	const struct conf_node *node = section ? conf_get(section, key) : NULL;
 	char what[WHAT_MAX];
 	int r;
 
@@ -281,23 +284,22 @@ static int load_certificate(const struct field_context *context, const struct co
 		conf_error(context->errors, node, "%s: %s", what, err.text);
 		return -EINVAL;
 	}
-	certificate->not_after = tls_server_not_after(server);
 	return certificate->ocsp.ptr ? staple(context, node, what, certificate, server) : 0;
 }
 
 static int load_certificates(const struct field_context *context, const struct conf_node *node,
 			     const char *server_what, struct tls_server_conf *conf)
 {
-	unsigned int i = 0;
+	const struct conf_node *list = node ? conf_get(node, "certificates") : NULL;
+	const struct conf_node *item = list ? list->children : NULL;
 	char what[WHAT_MAX];
 	int result = 0;
 
-	if (!conf->certificate_count)
-		return 0; /* reported */
-	conf_for_each (item, conf_get(node, "certificates")) {
+	for (unsigned int i = 0; i < conf->certificate_count; i++) {
 		(void)snprintf(what, sizeof(what), "%s: certificate %u", server_what, i + 1);
-		if (load_certificate(context, item, what, &conf->certificates[i++], conf->server))
+		if (load_certificate(context, item, what, &conf->certificates[i], conf->server))
 			result = -EINVAL;
+		item = item ? item->next : NULL;
 	}
 	return result;
 }
@@ -333,7 +335,7 @@ static int make_server(const struct field_context *context, const struct conf_no
 	struct value_file ca = {.content = {.data = NULL}};
 	_cleanup_(value_file_done)
 	struct value_file crl = {.content = {.data = NULL}};
-	const struct conf_node *auth = conf_get(node, "client_auth");
+	const struct conf_node *auth = node ? conf_get(node, "client_auth") : NULL;
 	struct tls_server_settings settings = {
 		.listener = listener,
 		.min_version = conf->min_version,
@@ -385,7 +387,7 @@ static int read_ticket_keys(const struct field_context *context, const struct co
 {
 	_cleanup_(key_file_done)
 	struct value_file file = {.content = {.data = NULL}};
-	const struct conf_node *section = conf_get(node, "tickets");
+	const struct conf_node *section = node ? conf_get(node, "tickets") : NULL;
 	char tickets_what[WHAT_MAX];
 	struct error err = {0};
 
@@ -393,8 +395,8 @@ static int read_ticket_keys(const struct field_context *context, const struct co
 	if (read_file(context, section, "file", tickets_what, 4096, &tickets->file, &file))
 		return -EINVAL;
 	if (tls_tickets_check(buf_str(&file.content), &err)) {
-		conf_error(context->errors, conf_get(section, "file"), "%s: file: %s", tickets_what,
-			   err.text);
+		conf_error(context->errors, section ? conf_get(section, "file") : NULL,
+			   "%s: file: %s", tickets_what, err.text);
 		return -EINVAL;
 	}
 	tickets->keys = arena_copy(context->arena, buf_str(&file.content));
@@ -412,6 +414,7 @@ int tls_server_config_read(const struct field_context *context, const struct con
 	if (!conf)
 		return field_no_memory(context, node);
 	conf->http11 = conf->h2 = true;
+	conf->listener = listener;
 	r = field_read(context, server_fields, ARRAY_SIZE(server_fields), node, what, conf);
 	/* Whatever became of the others: all errors are told at once. */
 	if (check_client_auth(context, node, what, &conf->client_auth))
@@ -436,34 +439,112 @@ void tls_server_config_write(struct conf_writer *writer, const char *key,
 }
 
 /* What is no error, but should be known. */
-static void warn(const struct tls_certificate_conf *certificate)
+static void warn(const struct tls_server_conf *conf, unsigned int index)
 {
-	if (certificate->not_after < (int64_t)time(NULL))
+	const struct tls_certificate_conf *certificate = &conf->certificates[index];
+	struct tls_certificate_facts facts;
+
+	if (!tls_server_get_certificate(conf->server, index, &facts) &&
+	    facts.not_after < (int64_t)time(NULL))
 		log_warn("tls", "certificate %.*s has expired", STR_FMT(certificate->cert));
 	if (certificate->ocsp_problem)
 		log_warn("tls", "%.*s is not stapled: %s", STR_FMT(certificate->ocsp),
 			 certificate->ocsp_problem);
 }
 
-int tls_server_acquire(struct registry *registry, const struct tls_server_conf *conf,
-		       unsigned int worker_count)
+static int prepare(struct registry *registry, const struct tls_server_conf *conf,
+		   unsigned int worker_count, struct error *err)
 {
 	struct tls_tickets *tickets = NULL;
-	struct error err = {0};
-	int r;
 
-	for (unsigned int i = 0; i < conf->certificate_count; i++)
-		warn(&conf->certificates[i]);
 	if (conf->tickets.enabled) {
 		tickets =
 			tls_tickets_acquire(registry, conf->tickets.file, conf->tickets.rotate_ms);
 		if (!tickets)
-			return -ENOMEM;
+			return error_set(err, -ENOMEM, "no memory or no randomness for tickets");
 		if (conf->tickets.keys.ptr)
 			tls_tickets_set(tickets, conf->tickets.keys);
 	}
-	r = tls_server_prepare(conf->server, worker_count, tickets, &err);
+	return tls_server_prepare(conf->server, worker_count, tickets, err);
+}
+
+int tls_server_acquire(struct registry *registry, const struct tls_server_conf *conf,
+		       unsigned int worker_count)
+{
+	struct error err = {0};
+	int r;
+
+	for (unsigned int i = 0; i < conf->certificate_count; i++)
+		warn(conf, i);
+	r = prepare(registry, conf, worker_count, &err);
 	if (r)
 		log_error("tls", "%s", err.text);
+	return r;
+}
+
+/* ---- renewal ---- */
+
+int tls_server_config_walk_files(const struct tls_server_conf *conf,
+				 int (*visit)(struct str path, void *arg), void *arg)
+{
+	const struct str others[] = {conf->client_auth.ca, conf->client_auth.crl,
+				     conf->tickets.file};
+	int r = 0;
+
+	for (unsigned int i = 0; i < conf->certificate_count && !r; i++) {
+		const struct tls_certificate_conf *certificate = &conf->certificates[i];
+
+		r = visit(certificate->cert, arg);
+		if (!r)
+			r = visit(certificate->key, arg);
+		if (!r && certificate->ocsp.ptr)
+			r = visit(certificate->ocsp, arg);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(others) && !r; i++)
+		if (others[i].ptr)
+			r = visit(others[i], arg);
+	return r;
+}
+
+static int read_again(const struct field_context *context, const struct tls_server_conf *conf,
+		      struct tls_server_conf *copy)
+{
+	size_t bytes = conf->certificate_count * sizeof(*conf->certificates);
+	char what[WHAT_MAX];
+
+	*copy = *conf;
+	copy->server = NULL;
+	copy->tickets.keys = STR_NULL;
+	copy->certificates = arena_new_array(context->arena, struct tls_certificate_conf,
+					     conf->certificate_count);
+	if (!copy->certificates)
+		return field_no_memory(context, NULL);
+	memcpy(copy->certificates, conf->certificates, bytes);
+	(void)snprintf(what, sizeof(what), "listener '%.*s': tls", STR_FMT(conf->listener));
+	if (copy->tickets.file.ptr && read_ticket_keys(context, NULL, what, &copy->tickets))
+		return -EINVAL;
+	return make_server(context, NULL, what, conf->listener, copy, 0);
+}
+
+int tls_server_renew(struct registry *registry, const struct tls_server_conf *conf,
+		     unsigned int worker_count, struct error *err)
+{
+	_cleanup_(arena_done)
+	struct arena arena;
+	_cleanup_(conf_errors_freep)
+	struct conf_errors *errors = conf_errors_new("");
+	const struct field_context context = {.errors = errors, .arena = &arena, .base_dir = ""};
+	struct tls_server_conf copy;
+	int r;
+
+	arena_init(&arena, 0, RENEW_BYTES_MAX);
+	if (!errors)
+		return error_set(err, -ENOMEM, "out of memory");
+	r = read_again(&context, conf, &copy);
+	if (r)
+		return error_set(err, r, "%s", conf_errors_get(errors, 0));
+	r = prepare(registry, &copy, worker_count, err);
+	if (!r)
+		tls_server_exchange(conf->server, copy.server);
 	return r;
 }

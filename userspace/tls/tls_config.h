@@ -15,8 +15,7 @@
 struct tls_certificate_conf {
 	struct str cert, key;	  /* absolute names of files */
 	struct str ocsp;	  /* ptr NULL: nothing is stapled */
-	const char *ocsp_problem; /* why nothing is stapled all the same; NULL: it is */
-	int64_t not_after;	  /* seconds since 1970 */
+	const char *ocsp_problem; /* why it is not stapled, as it was read first; NULL: it is */
 };
 
 enum tls_ktls { TLS_KTLS_AUTO, TLS_KTLS_OFF };
@@ -45,6 +44,7 @@ struct tls_server_conf {
 	struct tls_client_auth_conf client_auth;
 	struct tls_tickets_conf tickets;
 
+	struct str listener;
 	struct tls_server *server; /* one reference, given back with the arena */
 };
 
@@ -58,6 +58,16 @@ int tls_server_config_read(const struct field_context *context, const struct con
 /* As a member of an open mapping; nothing for NULL. */
 void tls_server_config_write(struct conf_writer *writer, const char *key,
 			     const struct tls_server_conf *conf);
+
+/* Every file it names, absolute. Stops at the first non-zero of visit and returns it. */
+int tls_server_config_walk_files(const struct tls_server_conf *conf,
+				 int (*visit)(struct str path, void *arg), void *arg);
+/*
+ * Reads the files again and makes the server use what is in them now, from the next handshake on.
+ * On failure, with the reason, it goes on with what it had. The control thread.
+ */
+int tls_server_renew(struct registry *registry, const struct tls_server_conf *conf,
+		     unsigned int worker_count, struct error *err);
 
 /* Makes what the workers need, ticket keys of the registry included. 0 or a negative errno. */
 int tls_server_acquire(struct registry *registry, const struct tls_server_conf *conf,

@@ -16,7 +16,34 @@
 DEFINE_FREEP(EVP_MD_CTX, EVP_MD_CTX_free)
 DEFINE_FREEP(struct tls_server, tls_server_unref)
 
-/* ---- which server an SSL is of ---- */
+/* ---- sets ---- */
+
+static void set_clear_contexts(struct tls_set *set)
+{
+	for (unsigned int i = 0; i < set->worker_count * set->tuple_count; i++)
+		SSL_CTX_free(set->contexts[i].ctx);
+	free(set->contexts);
+	free(set->libraries);
+	set->contexts = NULL;
+	set->libraries = NULL;
+	set->worker_count = 0;
+}
+
+static void set_unref(struct tls_set *set)
+{
+	if (!set || atomic_fetch_sub_explicit(&set->refs, 1, memory_order_acq_rel) != 1)
+		return;
+	set_clear_contexts(set);
+	tls_tickets_unref(set->tickets);
+	for (unsigned int i = 0; i < set->identity_count; i++)
+		tls_identity_free(set->identities[i]);
+	free(set->identities);
+	free(set->names);
+	free(set->tuples);
+	free(set);
+}
+
+/* ---- which set an SSL is of ---- */
 
 static struct {
 	pthread_once_t once;
@@ -26,7 +53,7 @@ static struct {
 static void slot_free(void *parent, void *ptr, CRYPTO_EX_DATA *data, int index, long argl,
 		      void *argp)
 {
-	tls_server_unref(ptr);
+	set_unref(ptr);
 }
 
 static void slot_make(void)
@@ -34,7 +61,7 @@ static void slot_make(void)
 	slot.index = SSL_get_ex_new_index(0, NULL, NULL, NULL, slot_free);
 }
 
-struct tls_server *tls_ssl_server(const SSL *ssl)
+const struct tls_set *tls_ssl_set(const SSL *ssl)
 {
 	return SSL_get_ex_data(ssl, slot.index);
 }
@@ -93,15 +120,19 @@ int tls_server_new(const struct tls_server_settings *settings, struct tls_server
 	if (slot.index < 0 || !server)
 		return error_set(err, -ENOMEM, "out of memory");
 	atomic_init(&server->refs, 1);
+	(void)pthread_mutex_init(&server->lock, NULL);
+	server->set = calloc(1, sizeof(*server->set));
+	if (!server->set)
+		return error_set(err, -ENOMEM, "out of memory");
+	atomic_init(&server->set->refs, 1);
+	server->set->http11 = settings->http11;
+	server->set->h2 = settings->h2;
 	server->min_version = settings->min_version;
-	server->http11 = settings->http11;
-	server->h2 = settings->h2;
 	server->tickets_on = settings->tickets;
 	server->client_auth = settings->client_auth;
 	server->depth = settings->depth;
 	server->session_seconds = settings->session_seconds;
-	if (copy_text(settings->listener, &server->listener, NULL) ||
-	    copy_text(settings->ciphers, &server->ciphers, NULL) ||
+	if (copy_text(settings->ciphers, &server->ciphers, NULL) ||
 	    copy_text(settings->ca_pem, &server->ca_pem, &server->ca_len) ||
 	    copy_text(settings->crl_pem, &server->crl_pem, &server->crl_len))
 		return error_set(err, -ENOMEM, "out of memory");
@@ -114,52 +145,48 @@ int tls_server_new(const struct tls_server_settings *settings, struct tls_server
 int tls_server_add_certificate(struct tls_server *server, struct str chain_pem, struct str key_pem,
 			       struct error *err)
 {
+	struct tls_set *set = server->set;
 	struct tls_identity **grown;
 	int r;
 
-	if (server->identity_count == CERTIFICATES_MAX)
+	if (set->identity_count == CERTIFICATES_MAX)
 		return error_set(err, -E2BIG, "more than %d certificates", CERTIFICATES_MAX);
-	grown = reallocarray(server->identities, server->identity_count + 1, sizeof(*grown));
+	grown = reallocarray(set->identities, set->identity_count + 1, sizeof(*grown));
 	if (!grown)
 		return error_set(err, -ENOMEM, "out of memory");
-	server->identities = grown;
-	r = tls_identity_new(chain_pem, key_pem, &grown[server->identity_count], err);
+	set->identities = grown;
+	r = tls_identity_new(chain_pem, key_pem, &grown[set->identity_count], err);
 	if (!r)
-		server->identity_count++;
+		set->identity_count++;
 	return r;
 }
 
 int tls_server_add_ocsp(struct tls_server *server, struct str der, struct error *err)
 {
-	return tls_identity_set_ocsp(server->identities[server->identity_count - 1], der, err);
+	return tls_identity_set_ocsp(server->set->identities[server->set->identity_count - 1], der,
+				     err);
 }
 
-int64_t tls_server_not_after(const struct tls_server *server)
+int tls_server_get_certificate(const struct tls_server *server, unsigned int index,
+			       struct tls_certificate_facts *ret_facts)
 {
-	return server->identities[server->identity_count - 1]->not_after;
+	if (index >= server->set->identity_count)
+		return -ENOENT;
+	tls_identity_facts(server->set->identities[index], ret_facts);
+	return 0;
 }
 
-static void contexts_done(struct tls_server *server)
+static int make_worker(const struct tls_server *server, struct tls_set *set, unsigned int worker,
+		       struct error *err)
 {
-	for (unsigned int i = 0; i < server->worker_count * server->tuple_count; i++)
-		SSL_CTX_free(server->contexts[i].ctx);
-	free(server->contexts);
-	free(server->libraries);
-	server->contexts = NULL;
-	server->libraries = NULL;
-	server->worker_count = 0;
-}
-
-static int make_worker(struct tls_server *server, unsigned int worker, struct error *err)
-{
-	struct tls_context *contexts = server->contexts + (size_t)worker * server->tuple_count;
+	struct tls_context *contexts = set->contexts + (size_t)worker * set->tuple_count;
 	const struct tls_library *library = tls_library_get(worker);
 
 	if (!library)
 		return error_set(err, -ENOMEM, "out of memory");
-	server->libraries[worker] = library;
-	for (unsigned int i = 0; i < server->tuple_count; i++) {
-		int r = tls_context_make(server, library, i, &contexts[i], err);
+	set->libraries[worker] = library;
+	for (unsigned int i = 0; i < set->tuple_count; i++) {
+		int r = tls_context_make(server, set, library, i, &contexts[i], err);
 
 		if (r)
 			return r;
@@ -170,28 +197,38 @@ static int make_worker(struct tls_server *server, unsigned int worker, struct er
 int tls_server_prepare(struct tls_server *server, unsigned int worker_count,
 		       struct tls_tickets *tickets, struct error *err)
 {
+	struct tls_set *set = server->set;
 	int r;
 
-	server->tickets = tickets;
-	r = tls_names_build(server, err);
+	set->tickets = tickets;
+	r = tls_names_build(set, err);
 	if (r)
 		return r;
-	server->contexts =
-		calloc((size_t)worker_count * server->tuple_count, sizeof(*server->contexts));
-	server->libraries = calloc(worker_count, sizeof(*server->libraries));
-	if (!server->contexts || !server->libraries)
+	set->contexts = calloc((size_t)worker_count * set->tuple_count, sizeof(*set->contexts));
+	set->libraries = calloc(worker_count, sizeof(*set->libraries));
+	if (!set->contexts || !set->libraries)
 		return error_set(err, -ENOMEM, "out of memory");
-	server->worker_count = worker_count;
+	set->worker_count = worker_count;
 	for (unsigned int i = 0; i < worker_count && !r; i++)
-		r = make_worker(server, i, err);
+		r = make_worker(server, set, i, err);
 	return r;
+}
+
+void tls_server_exchange(struct tls_server *server, struct tls_server *fresh)
+{
+	struct tls_set *former = server->set;
+
+	(void)pthread_mutex_lock(&server->lock);
+	server->set = fresh->set;
+	(void)pthread_mutex_unlock(&server->lock);
+	fresh->set = former;
 }
 
 int tls_server_check(struct tls_server *server, struct error *err)
 {
 	int r = tls_server_prepare(server, 1, NULL, err);
 
-	contexts_done(server);
+	set_clear_contexts(server->set);
 	return r;
 }
 
@@ -205,14 +242,8 @@ void tls_server_unref(struct tls_server *server)
 {
 	if (!server || atomic_fetch_sub_explicit(&server->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	contexts_done(server);
-	tls_tickets_unref(server->tickets);
-	for (unsigned int i = 0; i < server->identity_count; i++)
-		tls_identity_free(server->identities[i]);
-	free(server->identities);
-	free(server->names);
-	free(server->tuples);
-	free(server->listener);
+	set_unref(server->set);
+	(void)pthread_mutex_destroy(&server->lock);
 	free(server->ciphers);
 	free(server->ca_pem);
 	free(server->crl_pem);
@@ -221,15 +252,19 @@ void tls_server_unref(struct tls_server *server)
 
 SSL *tls_server_new_ssl(struct tls_server *server, unsigned int worker_index)
 {
-	SSL *ssl = SSL_new(server->contexts[(size_t)worker_index * server->tuple_count].ctx);
+	struct tls_set *set;
+	SSL *ssl;
 
-	if (!ssl)
-		return NULL;
-	if (SSL_set_ex_data(ssl, slot.index, server) != 1) {
+	(void)pthread_mutex_lock(&server->lock);
+	set = server->set;
+	atomic_fetch_add_explicit(&set->refs, 1, memory_order_relaxed);
+	(void)pthread_mutex_unlock(&server->lock);
+	ssl = SSL_new(set->contexts[(size_t)worker_index * set->tuple_count].ctx);
+	if (!ssl || SSL_set_ex_data(ssl, slot.index, set) != 1) {
 		SSL_free(ssl);
+		set_unref(set);
 		return NULL;
 	}
-	(void)tls_server_ref(server);
 	SSL_set_accept_state(ssl);
 	return ssl;
 }
@@ -268,11 +303,11 @@ void tls_ssl_facts(const SSL *ssl, struct tls_facts *ret_facts)
 bool tls_ssl_serves_host(const SSL *ssl, struct str host)
 {
 	struct str sni = str_from_cstr(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-	const struct tls_server *server = tls_ssl_server(ssl);
+	const struct tls_set *set = tls_ssl_set(ssl);
 
 	if (!sni.ptr || str_eq_nocase(sni, host))
 		return true;
-	return tls_names_find(server, sni) == tls_names_find(server, host);
+	return tls_names_find(set, sni) == tls_names_find(set, host);
 }
 
 static const char *san_kind(int type)

@@ -10,8 +10,9 @@
  * file names. A name may have one certificate per kind of key; the client's signature algorithms
  * choose among them.
  *
- * A server is immutable and counted; each SSL holds a reference. Thread rule: made by the control
- * thread, tls_server_new_ssl() and what takes an SSL by the worker whose it is, references by any.
+ * A server is counted; its certificates can be exchanged under way, each SSL goes on with those it
+ * began with. Thread rule: made by the control thread, tls_server_new_ssl() and what takes an SSL
+ * by the worker whose it is, references by any.
  */
 #ifndef SLUICE_TLS_TLS_CONTEXT_H
 #define SLUICE_TLS_TLS_CONTEXT_H
@@ -47,6 +48,18 @@ struct tls_client_facts {
 	char san[512]; /* "DNS:a.example, URI:spiffe://x", without what does not fit */
 };
 
+/* Of a certificate of ours. Strings live until it is exchanged, or the server goes. */
+struct tls_certificate_facts {
+	const char *subject, *issuer; /* common names; "" where there is none */
+	const char *const *names;     /* lower-case */
+	unsigned int name_count;
+	const char *key_kind; /* "RSA 2048", "EC P-256", "ED25519" */
+	char fingerprint[TLS_FINGERPRINT_HEX + 1];
+	int64_t not_before, not_after; /* seconds since 1970 */
+	bool stapled;
+	int64_t ocsp_until;
+};
+
 /* What a server is made of. PEM texts; all is copied. */
 struct tls_server_settings {
 	struct str listener; /* its name: sessions of another are not resumed */
@@ -74,8 +87,14 @@ int tls_server_add_certificate(struct tls_server *server, struct str chain_pem, 
  * or of another certificate; it is not stapled then.
  */
 int tls_server_add_ocsp(struct tls_server *server, struct str der, struct error *err);
-/* Of the certificate added last. Seconds since 1970. */
-int64_t tls_server_not_after(const struct tls_server *server);
+/* The certificate `index`, in the order of adding, of the set in force. -ENOENT: none. */
+int tls_server_get_certificate(const struct tls_server *server, unsigned int index,
+			       struct tls_certificate_facts *ret_facts);
+/*
+ * From now on handshakes use what `fresh` was made of, which gets what `server` had. Settings that
+ * are not part of contexts stay. The control thread only.
+ */
+void tls_server_exchange(struct tls_server *server, struct tls_server *fresh);
 /* Are the settings and certificates such that contexts can be made? Says why not. */
 int tls_server_check(struct tls_server *server, struct error *err);
 /* For the workers 0 to count - 1. Takes the reference on `tickets` (NULL: OpenSSL makes keys). */

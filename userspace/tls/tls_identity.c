@@ -157,6 +157,65 @@ static int64_t seconds_of(const ASN1_TIME *time)
 	return (int64_t)timegm(&tm);
 }
 
+static void read_name(X509_NAME *from, char *text, size_t text_len)
+{
+	if (X509_NAME_get_text_by_NID(from, NID_commonName, text, (int)text_len) < 0)
+		text[0] = '\0';
+}
+
+/* As people say it, where OpenSSL has other names. */
+static const char *group_name(const char *name)
+{
+	static const char *const names[][2] = {
+		{"prime256v1", "P-256"}, {"secp384r1", "P-384"}, {"secp521r1", "P-521"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(name, names[i][0]))
+			return names[i][1];
+	return name;
+}
+
+static void describe(struct tls_identity *identity, EVP_PKEY *key)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned int digest_len = 0;
+	char group[24] = "";
+
+	read_name(X509_get_subject_name(identity->leaf), identity->subject,
+		  sizeof(identity->subject));
+	read_name(X509_get_issuer_name(identity->leaf), identity->issuer, sizeof(identity->issuer));
+	if (identity->kind == TLS_KEY_RSA)
+		(void)snprintf(identity->key_kind, sizeof(identity->key_kind), "RSA %d",
+			       EVP_PKEY_get_bits(key));
+	else if (identity->kind == TLS_KEY_EC &&
+		 EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) == 1)
+		(void)snprintf(identity->key_kind, sizeof(identity->key_kind), "EC %s",
+			       group_name(group));
+	else
+		(void)snprintf(identity->key_kind, sizeof(identity->key_kind), "%s",
+			       EVP_PKEY_get0_type_name(key));
+	if (X509_digest(identity->leaf, EVP_sha256(), digest, &digest_len) == 1)
+		for (unsigned int i = 0; i < digest_len; i++)
+			(void)snprintf(identity->fingerprint + 2 * (size_t)i, 3, "%02x", digest[i]);
+}
+
+void tls_identity_facts(const struct tls_identity *identity,
+			struct tls_certificate_facts *ret_facts)
+{
+	*ret_facts = (struct tls_certificate_facts){
+		.subject = identity->subject,
+		.issuer = identity->issuer,
+		.names = (const char *const *)identity->names,
+		.name_count = identity->name_count,
+		.key_kind = identity->key_kind,
+		.not_before = identity->not_before,
+		.not_after = identity->not_after,
+		.stapled = identity->ocsp_len,
+		.ocsp_until = identity->ocsp_until,
+	};
+	memcpy(ret_facts->fingerprint, identity->fingerprint, sizeof(ret_facts->fingerprint));
+}
+
 static int look_at_leaf(struct tls_identity *identity, struct error *err)
 {
 	_cleanup_(EVP_PKEY_freep)
@@ -175,7 +234,9 @@ static int look_at_leaf(struct tls_identity *identity, struct error *err)
 	r = read_kind(identity, err);
 	if (r)
 		return r;
+	identity->not_before = seconds_of(X509_get0_notBefore(identity->leaf));
 	identity->not_after = seconds_of(X509_get0_notAfter(identity->leaf));
+	describe(identity, key);
 	return read_names(identity) ? error_set(err, -ENOMEM, "out of memory") : 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/str.h"
+#include "tls/tls_context.h"
 #include "tls/tls_library.h"
 
 /* A server's name has one certificate of each. */
@@ -22,8 +23,10 @@ struct tls_identity {
 	size_t chain_len, key_len;
 	X509 *leaf; /* of the default library: looked at, never used in a handshake */
 	enum tls_key_kind kind;
-	int64_t not_after; /* seconds since 1970 */
-	char **names;	   /* lower-case: of its subject alternative names, else the common name */
+	int64_t not_before, not_after; /* seconds since 1970 */
+	char subject[64], issuer[64], key_kind[40];
+	char fingerprint[TLS_FINGERPRINT_HEX + 1];
+	char **names; /* lower-case: of its subject alternative names, else the common name */
 	unsigned int name_count;
 	unsigned char *ocsp;
 	size_t ocsp_len;
@@ -33,6 +36,8 @@ struct tls_identity {
 int tls_identity_new(struct str chain_pem, struct str key_pem, struct tls_identity **ret_identity,
 		     struct error *err);
 int tls_identity_set_ocsp(struct tls_identity *identity, struct str der, struct error *err);
+void tls_identity_facts(const struct tls_identity *identity,
+			struct tls_certificate_facts *ret_facts);
 void tls_identity_free(struct tls_identity *identity); /* NULL allowed */
 
 /* Objects of `ctx` (NULL: the default library). NULL: no more in the text, or out of memory. */

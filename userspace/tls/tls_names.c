@@ -16,22 +16,22 @@ static int compare_names(const void *left_ptr, const void *right_ptr)
 	return r ? r : (int)left->identity - (int)right->identity;
 }
 
-static void collect(struct tls_server *server)
+static void collect(struct tls_set *set)
 {
-	for (unsigned int i = 0; i < server->identity_count; i++) {
-		const struct tls_identity *identity = server->identities[i];
+	for (unsigned int i = 0; i < set->identity_count; i++) {
+		const struct tls_identity *identity = set->identities[i];
 
 		for (unsigned int j = 0; j < identity->name_count; j++)
-			server->names[server->name_count++] = (struct tls_name){
+			set->names[set->name_count++] = (struct tls_name){
 				.name = identity->names[j],
 				.identity = (uint16_t)i,
 			};
 	}
-	qsort(server->names, server->name_count, sizeof(*server->names), compare_names);
+	qsort(set->names, set->name_count, sizeof(*set->names), compare_names);
 }
 
 /* The first of each kind, in the order of the file. */
-static struct tls_tuple tuple_of(const struct tls_server *server, const struct tls_name *names,
+static struct tls_tuple tuple_of(const struct tls_set *set, const struct tls_name *names,
 				 unsigned int count)
 {
 	struct tls_tuple tuple;
@@ -39,7 +39,7 @@ static struct tls_tuple tuple_of(const struct tls_server *server, const struct t
 	for (unsigned int kind = 0; kind < TLS_KEY_KINDS; kind++)
 		tuple.identities[kind] = TLS_NO_IDENTITY;
 	for (unsigned int i = 0; i < count; i++) {
-		unsigned int kind = server->identities[names[i].identity]->kind;
+		unsigned int kind = set->identities[names[i].identity]->kind;
 
 		if (tuple.identities[kind] == TLS_NO_IDENTITY)
 			tuple.identities[kind] = names[i].identity;
@@ -48,70 +48,70 @@ static struct tls_tuple tuple_of(const struct tls_server *server, const struct t
 }
 
 /* From the last: names in the order of the alphabet often share certificates with those before. */
-static unsigned int add_tuple(struct tls_server *server, const struct tls_tuple *tuple)
+static unsigned int add_tuple(struct tls_set *set, const struct tls_tuple *tuple)
 {
-	for (unsigned int i = server->tuple_count; i > 0; i--)
-		if (!memcmp(&server->tuples[i - 1], tuple, sizeof(*tuple)))
+	for (unsigned int i = set->tuple_count; i > 0; i--)
+		if (!memcmp(&set->tuples[i - 1], tuple, sizeof(*tuple)))
 			return i - 1;
-	server->tuples[server->tuple_count] = *tuple;
-	return server->tuple_count++;
+	set->tuples[set->tuple_count] = *tuple;
+	return set->tuple_count++;
 }
 
 /* The first certificate, with those of other kinds for the first of its names. */
-static void add_default(struct tls_server *server)
+static void add_default(struct tls_set *set)
 {
-	const struct tls_identity *first = server->identities[0];
+	const struct tls_identity *first = set->identities[0];
 	struct tls_name alone = {.identity = 0};
-	struct tls_tuple tuple = tuple_of(server, &alone, 1);
+	struct tls_tuple tuple = tuple_of(set, &alone, 1);
 
-	for (unsigned int i = 0; first->name_count && i < server->name_count; i++) {
-		const struct tls_name *name = &server->names[i];
-		unsigned int kind = server->identities[name->identity]->kind;
+	for (unsigned int i = 0; first->name_count && i < set->name_count; i++) {
+		const struct tls_name *name = &set->names[i];
+		unsigned int kind = set->identities[name->identity]->kind;
 
 		if (!strcmp(name->name, first->names[0]) &&
 		    tuple.identities[kind] == TLS_NO_IDENTITY)
 			tuple.identities[kind] = name->identity;
 	}
-	(void)add_tuple(server, &tuple);
+	(void)add_tuple(set, &tuple);
 }
 
 /* Each name once, with its tuple. */
-static void fold(struct tls_server *server)
+static void fold(struct tls_set *set)
 {
 	unsigned int kept = 0, next;
 
-	for (unsigned int i = 0; i < server->name_count; i = next) {
+	for (unsigned int i = 0; i < set->name_count; i = next) {
 		struct tls_tuple tuple;
-		struct tls_name name = server->names[i];
+		struct tls_name name = set->names[i];
 
-		for (next = i + 1; next < server->name_count; next++)
-			if (strcmp(server->names[next].name, name.name) != 0)
+		for (next = i + 1; next < set->name_count; next++)
+			if (strcmp(set->names[next].name, name.name) != 0)
 				break;
-		tuple = tuple_of(server, &server->names[i], next - i);
-		name.tuple = (uint16_t)add_tuple(server, &tuple);
-		server->names[kept++] = name;
+		tuple = tuple_of(set, &set->names[i], next - i);
+		name.tuple = (uint16_t)add_tuple(set, &tuple);
+		set->names[kept++] = name;
 	}
-	server->name_count = kept;
+	set->name_count = kept;
 }
 
-int tls_names_build(struct tls_server *server, struct error *err)
+int tls_names_build(struct tls_set *set, struct error *err)
 {
 	unsigned int count = 0;
 
-	if (server->tuples)
+	if (set->tuples)
 		return 0;
-	for (unsigned int i = 0; i < server->identity_count; i++)
-		count += server->identities[i]->name_count;
-	server->names = calloc(count + 1, sizeof(*server->names));
-	server->tuples = calloc(count + 1, sizeof(*server->tuples));
-	if (!server->names || !server->tuples)
+	for (unsigned int i = 0; i < set->identity_count; i++)
+		count += set->identities[i]->name_count;
+	set->names = calloc(count + 1, sizeof(*set->names));
+	set->tuples = calloc(count + 1, sizeof(*set->tuples));
+	if (!set->names || !set->tuples)
 		return error_set(err, -ENOMEM, "out of memory");
 	if (count >= TLS_NO_IDENTITY)
 		return error_set(err, -E2BIG, "more than %d names in certificates",
 				 TLS_NO_IDENTITY - 1);
-	collect(server);
-	add_default(server);
-	fold(server);
+	collect(set);
+	add_default(set);
+	fold(set);
 	return 0;
 }
 
@@ -120,13 +120,12 @@ static int compare_key(const void *key, const void *item)
 	return strcmp(key, ((const struct tls_name *)item)->name);
 }
 
-static const struct tls_name *find(const struct tls_server *server, const char *name)
+static const struct tls_name *find(const struct tls_set *set, const char *name)
 {
-	return bsearch(name, server->names, server->name_count, sizeof(*server->names),
-		       compare_key);
+	return bsearch(name, set->names, set->name_count, sizeof(*set->names), compare_key);
 }
 
-unsigned int tls_names_find(const struct tls_server *server, struct str name)
+unsigned int tls_names_find(const struct tls_set *set, struct str name)
 {
 	const struct tls_name *found;
 	char text[NAME_BYTES_MAX + 2];
@@ -139,12 +138,12 @@ unsigned int tls_names_find(const struct tls_server *server, struct str name)
 	for (size_t i = 0; i < name.len; i++)
 		text[i] = ascii_lower(name.ptr[i]);
 	text[name.len] = '\0';
-	found = find(server, text);
+	found = find(set, text);
 	dot = strchr(text, '.');
 	if (!found && dot && dot > text) {
 		/* "*.example.com" stands for one label (RFC 6125 6.4.3). */
 		dot[-1] = '*';
-		found = find(server, dot - 1);
+		found = find(set, dot - 1);
 	}
 	return found ? found->tuple : 0;
 }

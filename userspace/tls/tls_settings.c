@@ -40,7 +40,7 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 
 	if (!name)
 		return SSL_TLSEXT_ERR_NOACK;
-	tuple = tls_names_find(first->server, str_from_cstr(name));
+	tuple = tls_names_find(first->set, str_from_cstr(name));
 	/* A worker's contexts lie behind each other. */
 	if (tuple != first->tuple &&
 	    !SSL_set_SSL_CTX(ssl, (first + (ptrdiff_t)tuple - (ptrdiff_t)first->tuple)->ctx)) {
@@ -54,14 +54,14 @@ static int on_server_name(SSL *ssl, int *alert, void *arg)
 static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 		   const unsigned char *in, unsigned int in_len, void *arg)
 {
-	const struct tls_server *server = arg;
+	const struct tls_set *set = arg;
 	unsigned char protocols[12], len = 0;
 
-	if (server->h2) {
+	if (set->h2) {
 		memcpy(protocols, "\x02h2", 3);
 		len = 3;
 	}
-	if (server->http11) {
+	if (set->http11) {
 		memcpy(protocols + len, "\x08http/1.1", 9);
 		len += 9;
 	}
@@ -76,7 +76,7 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
 static int on_status(SSL *ssl, void *arg)
 {
 	const struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	const struct tls_server *server = context->server;
+	const struct tls_set *set = context->set;
 	const X509 *chosen = SSL_get_certificate(ssl);
 
 	for (unsigned int kind = 0; kind < TLS_KEY_KINDS; kind++) {
@@ -85,7 +85,7 @@ static int on_status(SSL *ssl, void *arg)
 
 		if (!chosen || context->leaves[kind] != chosen)
 			continue;
-		identity = server->identities[server->tuples[context->tuple].identities[kind]];
+		identity = set->identities[set->tuples[context->tuple].identities[kind]];
 		if (!identity->ocsp_len || identity->ocsp_until < (int64_t)time(NULL))
 			return SSL_TLSEXT_ERR_NOACK;
 		copy = OPENSSL_memdup(identity->ocsp, identity->ocsp_len);
@@ -100,12 +100,12 @@ static int on_status(SSL *ssl, void *arg)
 static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
 		     EVP_MAC_CTX *mac, int sealing)
 {
-	const struct tls_server *server = tls_ssl_server(ssl);
 	const struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-	unsigned int worker = (unsigned int)(context - server->contexts) / server->tuple_count;
+	const struct tls_set *set = context->set;
+	unsigned int worker = (unsigned int)(context - set->contexts) / set->tuple_count;
 
-	return tls_tickets_use(server->tickets, server->libraries[worker], ssl, name, iv, cipher,
-			       mac, sealing);
+	return tls_tickets_use(set->tickets, set->libraries[worker], ssl, name, iv, cipher, mac,
+			       sealing);
 }
 
 /* ---- making ---- */
@@ -170,16 +170,18 @@ static int add_identity(const struct tls_identity *identity, const struct tls_li
 	return 0;
 }
 
-static int set_certificates(const struct tls_server *server, const struct tls_library *library,
-			    struct tls_context *context, struct error *err)
+static int set_certificates(const struct tls_library *library, struct tls_context *context,
+			    struct error *err)
 {
+	const struct tls_set *set = context->set;
+
 	for (unsigned int kind = 0; kind < TLS_KEY_KINDS; kind++) {
-		unsigned int identity = server->tuples[context->tuple].identities[kind];
+		unsigned int identity = set->tuples[context->tuple].identities[kind];
 		int r;
 
 		if (identity == TLS_NO_IDENTITY)
 			continue;
-		r = add_identity(server->identities[identity], library, context->ctx,
+		r = add_identity(set->identities[identity], library, context->ctx,
 				 &context->leaves[kind], err);
 		if (r)
 			return r;
@@ -260,7 +262,8 @@ static int set_client_auth(const struct tls_server *server, const struct tls_lib
 
 /* ---- the whole ---- */
 
-static int set_resumption(const struct tls_server *server, SSL_CTX *ctx, struct error *err)
+static int set_resumption(const struct tls_server *server, const struct tls_set *set, SSL_CTX *ctx,
+			  struct error *err)
 {
 	(void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
 	(void)SSL_CTX_set_timeout(ctx, server->session_seconds);
@@ -272,17 +275,18 @@ static int set_resumption(const struct tls_server *server, SSL_CTX *ctx, struct 
 		return SSL_CTX_set_num_tickets(ctx, 0) == 1 ? 0 : fail(err, "tickets");
 	}
 	if (SSL_CTX_set_num_tickets(ctx, 1) != 1 ||
-	    (server->tickets && SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) != 1))
+	    (set->tickets && SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket) != 1))
 		return fail(err, "tickets");
 	return 0;
 }
 
-int tls_context_make(const struct tls_server *server, const struct tls_library *library,
-		     unsigned int tuple, struct tls_context *ret_context, struct error *err)
+int tls_context_make(const struct tls_server *server, const struct tls_set *set,
+		     const struct tls_library *library, unsigned int tuple,
+		     struct tls_context *ret_context, struct error *err)
 {
 	_cleanup_(SSL_CTX_freep)
 	SSL_CTX *ctx = SSL_CTX_new_ex(library->ctx, NULL, TLS_server_method());
-	struct tls_context context = {.ctx = ctx, .server = server, .tuple = tuple};
+	struct tls_context context = {.ctx = ctx, .set = set, .tuple = tuple};
 	int r;
 
 	if (!ctx || SSL_CTX_set_min_proto_version(ctx, server->min_version) != 1)
@@ -297,14 +301,14 @@ int tls_context_make(const struct tls_server *server, const struct tls_library *
 		return fail(err, "context");
 	(void)SSL_CTX_set_tlsext_servername_callback(ctx, on_server_name);
 	(void)SSL_CTX_set_tlsext_status_cb(ctx, on_status);
-	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)server);
+	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)set);
 	r = set_ciphers(server, ctx, err);
 	if (!r)
-		r = set_certificates(server, library, &context, err);
+		r = set_certificates(library, &context, err);
 	if (!r)
 		r = set_client_auth(server, library, ctx, err);
 	if (!r)
-		r = set_resumption(server, ctx, err);
+		r = set_resumption(server, set, ctx, err);
 	if (r)
 		return r;
 	(void)TAKE_PTR(ctx);

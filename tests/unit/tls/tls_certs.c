@@ -43,8 +43,10 @@ static char *bio_text(BIO *bio)
 	char *data = NULL, *text;
 	long len = BIO_get_mem_data(bio, &data);
 
-	text = strndup(data, (size_t)len);
+	text = malloc((size_t)len + 1);
 	assert_non_null(text);
+	memcpy(text, data, (size_t)len);
+	text[len] = '\0';
 	BIO_free(bio);
 	return text;
 }
