@@ -245,3 +245,27 @@ void downstream_relieve_all(struct http_worker *worker, enum memory_level level)
 	if (level >= MEMORY_SHRINK && relief.oldest_ms != UINT64_MAX)
 		close_idle(worker, &relief);
 }
+
+/* ---- steps of the accept path ---- */
+
+void downstream_step_close(struct downstream *conn)
+{
+	timer_stop(&conn->timer);
+	stream_close(&conn->stream);
+}
+
+void downstream_step_relieve(struct downstream *conn, struct downstream_relief *relief)
+{
+	(void)conn;
+	(void)relief;
+}
+
+bool downstream_step_is_idle(const struct downstream *conn)
+{
+	return stream_is_open(&conn->stream);
+}
+
+void downstream_step_on_closed(struct stream *stream)
+{
+	downstream_closed(CONTAINER_OF(stream, struct downstream, stream));
+}

@@ -56,6 +56,11 @@ struct downstream_ops {
 	void (*on_due)(struct downstream *conn, uint64_t now_ms);
 };
 
+/* The ops of a step of the accept path but on_due(): nothing is owed to the client yet. */
+#define DOWNSTREAM_STEP_OPS                                                                        \
+	.drain = downstream_step_close, .abort = downstream_step_close,                            \
+	.relieve = downstream_step_relieve, .is_idle = downstream_step_is_idle
+
 struct downstream {
 	struct stream stream;
 	struct list link; /* in worker->connections */
@@ -122,6 +127,11 @@ void downstream_put(struct downstream *conn);
 /* Its stream was closed, and the protocol let go of its own: ends with downstream_put(). */
 void downstream_closed(struct downstream *conn);
 void downstream_cache_free(struct http_worker *worker);
+
+void downstream_step_close(struct downstream *conn);
+void downstream_step_relieve(struct downstream *conn, struct downstream_relief *relief);
+bool downstream_step_is_idle(const struct downstream *conn);
+void downstream_step_on_closed(struct stream *stream);
 
 int downstream_pending_push(struct downstream *conn, struct recv_buf *buf);
 void downstream_pending_clear(struct downstream *conn);

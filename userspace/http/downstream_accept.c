@@ -131,12 +131,6 @@ static void choose(struct downstream *conn)
 		start_protocol(conn, found > 0 ? DOWNSTREAM_HTTP2 : DOWNSTREAM_HTTP1);
 }
 
-static void close_now(struct downstream *conn)
-{
-	timer_stop(&conn->timer);
-	stream_close(&conn->stream);
-}
-
 static void choice_on_recv(struct stream *stream, struct recv_buf *buf, int result)
 {
 	struct downstream *conn = CONTAINER_OF(stream, struct downstream, stream);
@@ -150,45 +144,25 @@ static void choice_on_recv(struct stream *stream, struct recv_buf *buf, int resu
 	}
 	conn->eof = true;
 	if (buf || result < 0 || !conn->pending_count)
-		close_now(conn);
+		downstream_step_close(conn);
 	else
 		start_protocol(conn, DOWNSTREAM_HTTP1); /* whatever it was to be */
-}
-
-static void choice_on_closed(struct stream *stream)
-{
-	downstream_closed(CONTAINER_OF(stream, struct downstream, stream));
-}
-
-static void choice_relieve(struct downstream *conn, struct downstream_relief *relief)
-{
-	(void)conn;
-	(void)relief;
-}
-
-static bool choice_is_idle(const struct downstream *conn)
-{
-	(void)conn;
-	return true;
 }
 
 static void choice_on_due(struct downstream *conn, uint64_t now_ms)
 {
 	(void)now_ms;
 	worker_count(conn->worker, HTTP_COUNTER_HEADER_TIMEOUTS);
-	close_now(conn);
+	downstream_step_close(conn);
 }
 
 static const struct stream_ops choice_stream_ops = {
 	.on_recv = choice_on_recv,
-	.on_closed = choice_on_closed,
+	.on_closed = downstream_step_on_closed,
 };
 
 static const struct downstream_ops choice_ops = {
-	.drain = close_now,
-	.abort = close_now,
-	.relieve = choice_relieve,
-	.is_idle = choice_is_idle,
+	DOWNSTREAM_STEP_OPS,
 	.on_due = choice_on_due,
 };
 

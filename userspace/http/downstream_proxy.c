@@ -142,45 +142,20 @@ static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
 	look(conn);
 }
 
-static void on_closed(struct stream *stream)
-{
-	downstream_closed(CONTAINER_OF(stream, struct downstream, stream));
-}
-
 static const struct stream_ops stream_ops = {
 	.on_recv = on_recv,
-	.on_closed = on_closed,
+	.on_closed = downstream_step_on_closed,
 };
-
-static void close_now(struct downstream *conn)
-{
-	timer_stop(&conn->timer);
-	stream_close(&conn->stream);
-}
-
-static void relieve(struct downstream *conn, struct downstream_relief *relief)
-{
-	(void)conn;
-	(void)relief;
-}
-
-static bool is_idle(const struct downstream *conn)
-{
-	return stream_is_open(&conn->stream);
-}
 
 static void on_due(struct downstream *conn, uint64_t now_ms)
 {
 	(void)now_ms;
 	worker_count(conn->worker, HTTP_COUNTER_HEADER_TIMEOUTS);
-	close_now(conn);
+	downstream_step_close(conn);
 }
 
 static const struct downstream_ops proxy_ops = {
-	.drain = close_now,
-	.abort = close_now,
-	.relieve = relieve,
-	.is_idle = is_idle,
+	DOWNSTREAM_STEP_OPS,
 	.on_due = on_due,
 };
 

@@ -14,12 +14,6 @@ _Static_assert(HTTP_COUNTER_TLS_OTHER - HTTP_COUNTER_TLS_CLOSED ==
 		       TLS_FAILURE_OTHER - TLS_FAILURE_CLOSED,
 	       "one counter for each reason, in their order");
 
-static void close_now(struct downstream *conn)
-{
-	timer_stop(&conn->timer);
-	stream_close(&conn->stream);
-}
-
 /* Clients come and go as they like; what else fails may be for somebody to put right. */
 static void tell_failed(struct downstream *conn, enum tls_failure failure, const char *reason)
 {
@@ -51,7 +45,7 @@ static void on_secured(struct stream *stream, int result)
 
 		tell_failed(conn, failure ? failure : TLS_FAILURE_CLOSED,
 			    reason ? reason : "connection lost");
-		close_now(conn);
+		downstream_step_close(conn);
 		return;
 	}
 	worker_count(conn->worker, HTTP_COUNTER_TLS_HANDSHAKES);
@@ -59,7 +53,7 @@ static void on_secured(struct stream *stream, int result)
 		worker_count(conn->worker, HTTP_COUNTER_TLS_RESUMED);
 	if (!downstream_resolve(conn)) {
 		worker_count(conn->worker, HTTP_COUNTER_NO_LISTENER);
-		close_now(conn);
+		downstream_step_close(conn);
 		return;
 	}
 	conn->origin_tls = true;
@@ -73,43 +67,24 @@ static void on_recv(struct stream *stream, struct recv_buf *buf, int result)
 	/* Nothing is received before the handshake is over, and then by the protocol. */
 	(void)result;
 	recv_buf_unref(buf);
-	close_now(CONTAINER_OF(stream, struct downstream, stream));
-}
-
-static void on_closed(struct stream *stream)
-{
-	downstream_closed(CONTAINER_OF(stream, struct downstream, stream));
+	downstream_step_close(CONTAINER_OF(stream, struct downstream, stream));
 }
 
 static const struct stream_ops stream_ops = {
 	.on_recv = on_recv,
-	.on_closed = on_closed,
+	.on_closed = downstream_step_on_closed,
 	.on_secured = on_secured,
 };
-
-static void relieve(struct downstream *conn, struct downstream_relief *relief)
-{
-	(void)conn;
-	(void)relief;
-}
-
-static bool is_idle(const struct downstream *conn)
-{
-	return stream_is_open(&conn->stream);
-}
 
 static void on_due(struct downstream *conn, uint64_t now_ms)
 {
 	(void)now_ms;
 	worker_count(conn->worker, HTTP_COUNTER_TLS_TIMEOUTS);
-	close_now(conn);
+	downstream_step_close(conn);
 }
 
 static const struct downstream_ops tls_ops = {
-	.drain = close_now,
-	.abort = close_now,
-	.relieve = relieve,
-	.is_idle = is_idle,
+	DOWNSTREAM_STEP_OPS,
 	.on_due = on_due,
 };
 
@@ -143,6 +118,6 @@ void downstream_tls_start(struct downstream *conn)
 			   loop_now_ms(conn->worker->loop) + conn->listener->handshake_timeout_ms);
 	if (start(conn) < 0) {
 		tell_failed(conn, TLS_FAILURE_OTHER, "out of memory");
-		close_now(conn);
+		downstream_step_close(conn);
 	}
 }
