@@ -276,12 +276,13 @@ def flood(h2, *frames, times=3000):
             return
 
 
-def test_hardening_17_rapid_reset(lane):
+@pytest.mark.parametrize("code", [ErrorCodes.CANCEL, ErrorCodes.NO_ERROR, 0xfedcba98])
+def test_hardening_17_rapid_reset(lane, code):
     lane.backend.handler = lambda connection: (connection.read_request(),
                                                connection.wait_for_end())
 
     calm(lane, lambda h2: [h2.raw(h2.raw_head(stream, pseudo(lane)),
-                                  frame(RST_STREAM, stream, b"\0\0\0\x08"))
+                                  frame(RST_STREAM, stream, struct.pack(">I", code)))
                            for stream in range(1, 801, 2)])
 
 

@@ -237,7 +237,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		break;
 	case NGHTTP2_RST_STREAM:
 		http2->resets_received++;
-		if (frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
+		/* A server's is the polite end of an answer; a client's always costs. */
+		if (!http2->client || frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
 			count_reset(http2, find_stream(http2, frame->hd.stream_id));
 		break;
 	case NGHTTP2_GOAWAY:
