@@ -2,6 +2,9 @@
  * fuzz_http2: any bytes from a client of HTTP/2, behind the preface, in pieces whose size the first
  * byte says. Requests that pass are fit for HTTP/1; each stream is answered, its data is consumed,
  * and what is written back can be read: whole frames. Nothing of it outlives the connection.
+ *
+ * Behind a byte 255 it is the other side: any bytes from a server, to a client that has sent some
+ * requests, cancels one, and sends another for each that comes to its end.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,7 @@ struct fuzz_stream {
 	struct arena arena;
 	size_t left_bytes;
 	bool answered, ended;
+	enum http_method method; /* of a client's */
 };
 
 static struct list streams;
@@ -204,10 +208,113 @@ static void pull_all(struct http2 *http2)
 		write_out((const uint8_t *)bytes.ptr, bytes.len);
 }
 
+/* ---- the client ---- */
+
+static void client_ask(struct http2 *http2, const char *method, size_t body_bytes)
+{
+	const nghttp2_nv fields[] = {
+		http2_nv(STR(":method"), str_from_cstr(method)),
+		http2_nv(STR(":scheme"), STR("http")),
+		http2_nv(STR(":authority"), STR("a")),
+		http2_nv(STR(":path"), STR("/")),
+	};
+	struct fuzz_stream *stream = calloc(1, sizeof(*stream));
+
+	check(stream);
+	arena_init(&stream->arena, 0, 1u << 20);
+	http2_fields_init(&stream->wire.fields, &stream->arena);
+	stream->left_bytes = body_bytes;
+	stream->method = http_method_lookup(str_from_cstr(method));
+	list_push_back(&streams, &stream->link);
+	if (http2_submit_request(http2, &stream->wire, fields, ARRAY_SIZE(fields), !body_bytes) < 0)
+		stream_free(stream);
+}
+
+static void client_on_head(struct http2 *http2, struct http2_stream *wire, bool end)
+{
+	struct fuzz_stream *stream = fuzz_stream(wire);
+	struct http_head head;
+
+	(void)http2;
+	check(!stream->answered && !stream->ended);
+	stream->answered = wire->head_done;
+	if (http2_fields_response(&wire->fields, stream->method, end, &head) < 0)
+		return;
+	check(head.status >= 100 && head.status < 600 && head.status != 101 && head.is_http2);
+	check((head.status >= 200) == wire->head_done);
+	check(!end || head.framing == HTTP_FRAMING_NONE);
+	check(stream->method != HTTP_METHOD_HEAD || head.framing == HTTP_FRAMING_NONE);
+	check(head.field_count <= http1_limits_default.field_count);
+	for (unsigned int i = 0; i < head.field_count; i++) {
+		const struct http_field *field = &head.fields[i];
+
+		check(http_name_is_valid(field->name) && http_value_is_valid(field->value));
+		check(field->id != HTTP_FIELD_CONNECTION &&
+		      field->id != HTTP_FIELD_TRANSFER_ENCODING);
+	}
+}
+
+static void client_on_data(struct http2 *http2, struct http2_stream *wire, struct str data)
+{
+	check(fuzz_stream(wire)->answered && !fuzz_stream(wire)->ended);
+	check(fuzz_stream(wire)->method != HTTP_METHOD_HEAD || !data.len);
+	http2_consumed_connection(http2, data.len);
+	if (wire->id % 4 == 1)
+		http2_consumed_stream(http2, wire->id, data.len);
+}
+
+static void client_on_closed(struct http2 *http2, struct http2_stream *wire, uint32_t error)
+{
+	int32_t id = wire->id;
+
+	check(wire->sent || error == NGHTTP2_REFUSED_STREAM);
+	stream_free(fuzz_stream(wire));
+	if (id < 40)
+		client_ask(http2, "GET", 0);
+}
+
+static const struct http2_ops client_ops = {
+	.on_head = client_on_head,
+	.on_data = client_on_data,
+	.on_end = on_end,
+	.on_closed = client_on_closed,
+	.on_send_ready = on_send_ready,
+	.on_send_data = on_send_data,
+	.on_send_trailers = on_send_trailers,
+};
+
+static void client_cancel_one(struct http2 *http2)
+{
+	struct fuzz_stream *stream;
+
+	if (list_is_empty(&streams))
+		return;
+	stream = list_first(&streams, struct fuzz_stream, link);
+	http2_cancel(http2, &stream->wire, NGHTTP2_CANCEL);
+	stream_free(stream);
+}
+
+/* The preface is no frame. */
+static void client_begin(struct http2 *http2)
+{
+	struct str bytes;
+
+	client_ask(http2, "GET", 0);
+	client_ask(http2, "POST", 70000);
+	client_ask(http2, "HEAD", 0);
+	check(http2_pull(http2, &bytes) == 0 && str_starts_with(bytes, STR(HTTP2_PREFACE)));
+	write_out((const uint8_t *)bytes.ptr + HTTP2_PREFACE_BYTES,
+		  bytes.len - HTTP2_PREFACE_BYTES);
+	pull_all(http2);
+	client_ask(http2, "GET", 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	bool client = size && data[0] == 255;
 	const struct http2_config config = {
-		.ops = &ops,
+		.ops = client ? &client_ops : &ops,
+		.client = client,
 		.limits = &http1_limits_default,
 		.max_streams = 8,
 		.stream_window_bytes = 65536,
@@ -218,6 +325,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t step, turn = 0;
 	int ret;
 
+	data += client;
+	size -= client;
 	if (!size)
 		return 0;
 	step = data[0] ? data[0] : size;
@@ -226,7 +335,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	list_init(&streams);
 	memset(&out, 0, sizeof(out));
 	check(http2_init(&http2, &config) == 0);
-	ret = http2_feed(&http2, STR(HTTP2_PREFACE), 0);
+	if (client)
+		client_begin(&http2);
+	ret = client ? 0 : http2_feed(&http2, STR(HTTP2_PREFACE), 0);
 	while (ret == 0 && size && !http2_is_over(&http2)) {
 		/* Bytes in a block of their own: reading beyond them shows. */
 		size_t len = MIN(step, size);
@@ -238,6 +349,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(copy);
 		data += len;
 		size -= len;
+		if (client && turn == 3)
+			client_cancel_one(&http2);
 		if (ret == 0)
 			pull_all(&http2);
 	}

@@ -234,11 +234,12 @@ static void test_responses_are_read_or_refused(void **state)
 		 HTTP_FRAMING_CHUNKED},
 		{"200 cut", "200", "5", HTTP_METHOD_GET, true, -HTTP1_E_TRUNCATED, 0},
 		{"HEAD", "200", "5", HTTP_METHOD_HEAD, true, 0, HTTP_FRAMING_NONE},
-		{"HEAD with a body", "200", "5", HTTP_METHOD_HEAD, false, -HTTP1_E_LENGTH_INVALID,
-		 0},
+		{"HEAD, the end apart", "200", "5", HTTP_METHOD_HEAD, false, 0, HTTP_FRAMING_NONE},
 		{"204", "204", NULL, HTTP_METHOD_GET, true, 0, HTTP_FRAMING_NONE},
-		{"204 with a body", "204", NULL, HTTP_METHOD_GET, false, -HTTP1_E_LENGTH_INVALID,
+		{"204, the end apart", "204", NULL, HTTP_METHOD_GET, false, 0, HTTP_FRAMING_NONE},
+		{"204 with a length", "204", "5", HTTP_METHOD_GET, true, -HTTP1_E_LENGTH_INVALID,
 		 0},
+		{"101", "101", NULL, HTTP_METHOD_GET, false, -HTTP1_E_STATUS_LINE, 0},
 		{"304 with a length", "304", "5", HTTP_METHOD_GET, true, 0, HTTP_FRAMING_NONE},
 		{"100", "100", NULL, HTTP_METHOD_GET, false, 0, HTTP_FRAMING_NONE},
 		{"100 that ends", "100", NULL, HTTP_METHOD_GET, true, -HTTP1_E_STATUS_LINE, 0},
@@ -311,6 +312,133 @@ static int talk(void *arg)
 	return ret;
 }
 
+struct answering {
+	struct http2 http2;
+	struct http2_stream stream;
+	struct arena arena;
+	size_t sent_bytes;
+};
+
+static struct answering *answering_of(struct http2 *http2)
+{
+	return CONTAINER_OF(http2, struct answering, http2);
+}
+
+static struct http2_stream *answer_stream(struct http2 *http2, int32_t id)
+{
+	struct answering *server = answering_of(http2);
+
+	(void)id;
+	http2_fields_init(&server->stream.fields, &server->arena);
+	return &server->stream;
+}
+
+static void answer_head(struct http2 *http2, struct http2_stream *stream, bool end)
+{
+	const nghttp2_nv status = http2_nv(STR(":status"), STR("200"));
+
+	(void)end;
+	(void)http2_submit_head(http2, stream->id, &status, 1, false);
+}
+
+static void answer_end(struct http2 *http2, struct http2_stream *stream,
+		       const struct http_field *trailers, unsigned int count)
+{
+	(void)http2;
+	(void)stream;
+	(void)trailers;
+	(void)count;
+}
+
+static void answer_closed(struct http2 *http2, struct http2_stream *stream, uint32_t error)
+{
+	(void)http2;
+	(void)stream;
+	(void)error;
+}
+
+static size_t answer_ready(struct http2 *http2, struct http2_stream *stream, size_t max,
+			   bool *ret_end)
+{
+	(void)http2;
+	(void)stream;
+	(void)max;
+	*ret_end = true;
+	return 10;
+}
+
+static bool answer_data(struct http2 *http2, struct http2_stream *stream, const uint8_t *head,
+			size_t bytes)
+{
+	(void)stream;
+	(void)head;
+	answering_of(http2)->sent_bytes += bytes;
+	return true;
+}
+
+static bool answer_trailers(struct http2 *http2, struct http2_stream *stream)
+{
+	const nghttp2_nv trailer = http2_nv(STR("x-sum"), STR("1"));
+
+	return http2_submit_trailers(http2, stream->id, &trailer, 1) == 0;
+}
+
+static const struct http2_ops answering_ops = {
+	.on_stream = answer_stream,
+	.on_head = answer_head,
+	.on_end = answer_end,
+	.on_closed = answer_closed,
+	.on_send_ready = answer_ready,
+	.on_send_data = answer_data,
+	.on_send_trailers = answer_trailers,
+};
+
+/* Bytes of the body that was sent, or negative. */
+static int answer(void)
+{
+	static const char request[] = HTTP2_PREFACE "\0\0\0\4\0\0\0\0\0"
+						    "\0\0\6\1\5\0\0\0\1\x82\x86\x84\x41\1a";
+	size_t account_bytes = 0;
+	const struct http2_config config = {
+		.ops = &answering_ops,
+		.limits = &http1_limits_default,
+		.max_streams = 10,
+		.stream_window_bytes = 65536,
+		.connection_window_bytes = 131072,
+		.account = &account_bytes,
+	};
+	struct answering server = {.sent_bytes = 0};
+	struct str bytes = STR_NULL;
+	int ret;
+
+	arena_init(&server.arena, 0, 1u << 20);
+	ret = http2_init(&server.http2, &config);
+	if (ret == 0) {
+		ret = http2_feed(&server.http2, str_make(request, sizeof(request) - 1), 1);
+		do {
+			if (ret == 0)
+				ret = http2_pull(&server.http2, &bytes);
+		} while (ret == 0 && bytes.len);
+		http2_done(&server.http2);
+	}
+	assert_int_equal(account_bytes, 0);
+	arena_done(&server.arena);
+	return ret < 0 ? ret : (int)server.sent_bytes;
+}
+
+static void test_an_answer_with_a_body_survives_every_failed_allocation(void **state)
+{
+	(void)state;
+	for (unsigned int nth = 0;; nth++) {
+		alloc_fail_arm(nth);
+		(void)answer();
+		if (!alloc_fail_disarm())
+			break;
+		assert_true(nth < 1000);
+	}
+	assert_int_equal(answer(), 10);
+}
+
 static void test_a_connection_survives_every_failed_allocation(void **state)
 {
 	(void)state;
@@ -335,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_limits_count_what_was_decoded),
 		cmocka_unit_test(test_responses_are_read_or_refused),
 		cmocka_unit_test(test_a_connection_survives_every_failed_allocation),
+		cmocka_unit_test(test_an_answer_with_a_body_survives_every_failed_allocation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -309,14 +309,12 @@ int http2_fields_response(struct http2_fields *fields, enum http_method method, 
 
 	read_fields(fields, &head);
 	if (fields->status.len != 3 || str_to_u64(fields->status, &status) < 0 || status < 100 ||
-	    status > 599 || fields->method.ptr || fields->scheme.ptr || fields->authority.ptr ||
-	    fields->path.ptr)
+	    status > 599 || status == 101 || fields->method.ptr || fields->scheme.ptr ||
+	    fields->authority.ptr || fields->path.ptr || fields->protocol.ptr)
 		fail(fields, HTTP1_E_STATUS_LINE);
 	head.status = (uint16_t)status;
 	bodiless = status < 200 || status == 204 || status == 304 || method == HTTP_METHOD_HEAD;
 	if ((status < 200 || status == 204) && head.has_content_length && head.content_length)
-		fail(fields, HTTP1_E_LENGTH_INVALID);
-	if (status >= 200 && bodiless && !end)
 		fail(fields, HTTP1_E_LENGTH_INVALID);
 	if (status < 200 && end)
 		fail(fields, HTTP1_E_STATUS_LINE);

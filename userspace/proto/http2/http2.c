@@ -12,47 +12,90 @@
 #define SETTINGS_ENTRIES_MAX 32
 /* Decoded header bytes beyond so many times the limit end the connection (HPACK bombs). */
 #define HEADER_BYTES_FACTOR 8
+/* What an answer that ended in order makes up for, of what its server cost: a reset. */
+#define ANSWER_POINTS 5
 
-/* ---- memory, counted ---- */
+/*
+ * ---- memory, counted, and kept in a list ----
+ *
+ * nghttp2 1.52 frees a DATA frame twice when there was no memory to put it into its queue. So a
+ * session that was refused memory once is not touched any more, and what it had is freed from here.
+ */
 
-static void *count_new(void *memory, struct http2 *http2)
+struct block {
+	struct list link; /* in http2->blocks */
+	max_align_t bytes[];
+};
+
+static void *block_add(struct http2 *http2, struct block *block)
 {
-	if (memory && http2->account)
-		*http2->account += malloc_usable_size(memory);
-	return memory;
+	if (!block) {
+		http2->memory_failed = true;
+		return NULL;
+	}
+	list_push_back(&http2->blocks, &block->link);
+	if (http2->account)
+		*http2->account += malloc_usable_size(block);
+	return block->bytes;
 }
 
-static void count_old(void *memory, struct http2 *http2)
+static void block_remove(struct http2 *http2, struct block *block)
 {
-	if (memory && http2->account)
-		*http2->account -= malloc_usable_size(memory);
+	list_remove(&block->link);
+	if (http2->account)
+		*http2->account -= malloc_usable_size(block);
+}
+
+static struct block *memory_block(void *memory)
+{
+	return (struct block *)((char *)memory - offsetof(struct block, bytes));
 }
 
 static void *mem_malloc(size_t size, void *arg)
 {
-	return count_new(malloc(size), arg);
+	return block_add(arg, size <= PTRDIFF_MAX ? malloc(sizeof(struct block) + size) : NULL);
 }
 
 static void mem_free(void *memory, void *arg)
 {
-	count_old(memory, arg);
-	free(memory);
+	if (!memory)
+		return;
+	block_remove(arg, memory_block(memory));
+	free(memory_block(memory));
 }
 
 static void *mem_calloc(size_t count, size_t size, void *arg)
 {
-	return count_new(calloc(count, size), arg);
+	size_t bytes;
+
+	if (__builtin_mul_overflow(count, size, &bytes) || bytes > PTRDIFF_MAX)
+		return block_add(arg, NULL);
+	return block_add(arg, calloc(1, sizeof(struct block) + bytes));
 }
 
 static void *mem_realloc(void *memory, size_t size, void *arg)
 {
 	struct http2 *http2 = arg;
-	size_t before = memory ? malloc_usable_size(memory) : 0;
-	void *grown = realloc(memory, size);
+	struct block *block, *grown;
 
-	if (grown && http2->account)
-		*http2->account += malloc_usable_size(grown) - before;
-	return grown;
+	if (!memory)
+		return mem_malloc(size, arg);
+	block = memory_block(memory);
+	block_remove(http2, block);
+	grown = size <= PTRDIFF_MAX ? realloc(block, sizeof(struct block) + size) : NULL;
+	if (!grown)
+		(void)block_add(http2, block);
+	return block_add(http2, grown);
+}
+
+static void free_blocks(struct http2 *http2)
+{
+	while (!list_is_empty(&http2->blocks)) {
+		struct block *block = list_first(&http2->blocks, struct block, link);
+
+		block_remove(http2, block);
+		free(block);
+	}
 }
 
 /* ---- the score ---- */
@@ -115,7 +158,12 @@ static void score_frame(struct http2 *http2, const nghttp2_frame_hd *frame)
 
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *arg)
 {
+	const struct http2 *http2 = arg;
+
 	(void)session;
+	/* Our SETTINGS went first, so this is no misunderstanding (RFC 9113 6.6). */
+	if (http2->client && frame->type == NGHTTP2_PUSH_PROMISE)
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
 	score_frame(arg, frame);
 	return 0;
 }
@@ -288,6 +336,10 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 	(void)session;
 	if (!stream)
 		return 0;
+	if (http2->client && !stream->sent)
+		error = NGHTTP2_REFUSED_STREAM; /* it waited, and a GOAWAY came first */
+	if (http2->client && error == NGHTTP2_NO_ERROR)
+		http2_score_pay(&http2->score, ANSWER_POINTS);
 	(void)nghttp2_session_set_stream_user_data(http2->session, id, NULL);
 	http2->ops->on_closed(http2, stream, error);
 	return 0;
@@ -298,6 +350,9 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	struct http2 *http2 = arg;
 	struct http2_stream *stream;
 
+	if (http2->client && frame->hd.type == NGHTTP2_HEADERS &&
+	    (stream = find_stream(http2, frame->hd.stream_id)))
+		stream->sent = true;
 	if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
 	    frame->hd.flags & NGHTTP2_FLAG_END_STREAM && !http2->client &&
 	    (stream = find_stream(http2, frame->hd.stream_id)) && !stream->two_way &&
@@ -438,6 +493,7 @@ int http2_init(struct http2 *http2, const struct http2_config *config)
 				.limits = config->limits,
 				.account = config->account,
 				.client = config->client};
+	list_init(&http2->blocks);
 	if (nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0 &&
 	    make_session(http2, config, callbacks, option) == 0)
 		ret = submit_settings(http2, config);
@@ -450,8 +506,10 @@ int http2_init(struct http2 *http2, const struct http2_config *config)
 
 void http2_done(struct http2 *http2)
 {
-	nghttp2_session_del(http2->session);
+	if (LIKELY(!http2->memory_failed))
+		nghttp2_session_del(http2->session);
 	http2->session = NULL;
+	free_blocks(http2);
 }
 
 int http2_feed(struct http2 *http2, struct str bytes, uint64_t now_ms)
@@ -459,8 +517,10 @@ int http2_feed(struct http2 *http2, struct str bytes, uint64_t now_ms)
 	ssize_t ret;
 
 	http2->now_ms = now_ms;
+	if (http2->memory_failed)
+		return -ENOMEM;
 	ret = nghttp2_session_mem_recv(http2->session, (const uint8_t *)bytes.ptr, bytes.len);
-	if (ret == NGHTTP2_ERR_NOMEM)
+	if (ret == NGHTTP2_ERR_NOMEM || http2->memory_failed)
 		return -ENOMEM;
 	return ret < 0 ? -EPROTO : 0;
 }
@@ -468,9 +528,10 @@ int http2_feed(struct http2 *http2, struct str bytes, uint64_t now_ms)
 int http2_pull(struct http2 *http2, struct str *ret_bytes)
 {
 	const uint8_t *bytes = NULL;
-	ssize_t ret = nghttp2_session_mem_send(http2->session, &bytes);
+	ssize_t ret = http2->memory_failed ? NGHTTP2_ERR_NOMEM
+					   : nghttp2_session_mem_send(http2->session, &bytes);
 
-	if (ret < 0)
+	if (ret < 0 || http2->memory_failed)
 		return -ENOMEM;
 	*ret_bytes = str_make((const char *)bytes, (size_t)ret);
 	return 0;
@@ -502,19 +563,65 @@ size_t http2_backlog(const struct http2 *http2)
 
 void http2_consumed(struct http2 *http2, int32_t id, size_t bytes)
 {
-	if (bytes)
+	if (bytes && !http2->memory_failed)
 		(void)nghttp2_session_consume(http2->session, id, bytes);
 }
 
 void http2_consumed_connection(struct http2 *http2, size_t bytes)
 {
-	if (bytes)
+	if (bytes && !http2->memory_failed)
 		(void)nghttp2_session_consume_connection(http2->session, bytes);
+}
+
+void http2_consumed_stream(struct http2 *http2, int32_t id, size_t bytes)
+{
+	if (bytes && !http2->memory_failed)
+		(void)nghttp2_session_consume_stream(http2->session, id, bytes);
 }
 
 void http2_resume(struct http2 *http2, int32_t id)
 {
-	(void)nghttp2_session_resume_data(http2->session, id);
+	if (!http2->memory_failed)
+		(void)nghttp2_session_resume_data(http2->session, id);
+}
+
+int http2_submit_request(struct http2 *http2, struct http2_stream *stream, const nghttp2_nv *fields,
+			 size_t count, bool end)
+{
+	const nghttp2_data_provider body = {.read_callback = read_body};
+	int32_t id;
+
+	if (http2->memory_failed)
+		return -ENOMEM;
+	/* Those that the codec would only refuse to send. */
+	if (!http2_takes_requests(http2))
+		return -ENOTCONN;
+	id = nghttp2_submit_request(http2->session, NULL, fields, count, end ? NULL : &body,
+				    stream);
+	if (id < 0)
+		return id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE ? -ENOTCONN : -ENOMEM;
+	stream->id = id;
+	stream->sent = stream->head_done = stream->reset_counted = false;
+	return 0;
+}
+
+bool http2_takes_requests(const struct http2 *http2)
+{
+	return !http2->calmed && !http2->memory_failed &&
+	       nghttp2_session_check_request_allowed(http2->session);
+}
+
+uint32_t http2_streams_max(const struct http2 *http2)
+{
+	return nghttp2_session_get_remote_settings(http2->session,
+						   NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+}
+
+void http2_cancel(struct http2 *http2, struct http2_stream *stream, uint32_t error)
+{
+	if (!http2->memory_failed)
+		(void)nghttp2_session_set_stream_user_data(http2->session, stream->id, NULL);
+	http2_reset(http2, stream->id, error);
 }
 
 int http2_submit_head(struct http2 *http2, int32_t id, const nghttp2_nv *fields, size_t count,
@@ -522,6 +629,8 @@ int http2_submit_head(struct http2 *http2, int32_t id, const nghttp2_nv *fields,
 {
 	const nghttp2_data_provider body = {.read_callback = read_body};
 
+	if (http2->memory_failed)
+		return -ENOMEM;
 	return nghttp2_submit_response(http2->session, id, fields, count, end ? NULL : &body)
 		       ? -ENOMEM
 		       : 0;
@@ -530,6 +639,8 @@ int http2_submit_head(struct http2 *http2, int32_t id, const nghttp2_nv *fields,
 int http2_submit_informational(struct http2 *http2, int32_t id, const nghttp2_nv *fields,
 			       size_t count)
 {
+	if (http2->memory_failed)
+		return -ENOMEM;
 	return nghttp2_submit_headers(http2->session, NGHTTP2_FLAG_NONE, id, NULL, fields, count,
 				      NULL)
 		       ? -ENOMEM
@@ -538,21 +649,27 @@ int http2_submit_informational(struct http2 *http2, int32_t id, const nghttp2_nv
 
 int http2_submit_trailers(struct http2 *http2, int32_t id, const nghttp2_nv *fields, size_t count)
 {
+	if (http2->memory_failed)
+		return -ENOMEM;
 	return nghttp2_submit_trailer(http2->session, id, fields, count) ? -ENOMEM : 0;
 }
 
 void http2_reset(struct http2 *http2, int32_t id, uint32_t error)
 {
-	(void)nghttp2_submit_rst_stream(http2->session, NGHTTP2_FLAG_NONE, id, error);
+	if (!http2->memory_failed)
+		(void)nghttp2_submit_rst_stream(http2->session, NGHTTP2_FLAG_NONE, id, error);
 }
 
 void http2_announce_end(struct http2 *http2)
 {
-	(void)nghttp2_submit_shutdown_notice(http2->session);
+	if (!http2->memory_failed)
+		(void)nghttp2_submit_shutdown_notice(http2->session);
 }
 
 void http2_goaway(struct http2 *http2, uint32_t error)
 {
+	if (http2->memory_failed)
+		return;
 	if (error == NGHTTP2_NO_ERROR)
 		(void)nghttp2_submit_goaway(http2->session, NGHTTP2_FLAG_NONE, http2->last_id,
 					    error, NULL, 0);

@@ -4,10 +4,15 @@
  *   bytes ──► http2_feed ──► on_stream, on_head, on_data, on_end, on_closed
  *   http2_submit_... ──► http2_pull ──► bytes for the wire; DATA goes by on_send_data
  *
+ * Either side of it: a server gets streams by on_stream(), a client opens them by
+ * http2_submit_request() and hears by on_closed() of those that the server refused, whose requests
+ * it may send elsewhere. Pushed streams end the connection: we said that we want none.
+ *
  * nghttp2 has the frames, HPACK, the state of streams, flow control and the message rules of RFC
  * 9113 8; on top of that we refuse what could be read differently behind us (HARDENING 11), count
  * heads by their decoded size (14), and keep a score of what only costs us (17, 18): above
  * HTTP2_SCORE_MAX the connection is told GOAWAY with ENHANCE_YOUR_CALM and `calmed` says why.
+ * A connection for which there was no memory once is at its end.
  * Nothing is sent from inside http2_feed(); everything may be submitted there. The windows open by
  * http2_consumed() only. Thread rule: one owner.
  */
@@ -16,6 +21,7 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "base/list.h"
 #include "proto/http1/http1.h"
 
 #define HTTP2_PREFACE	    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -82,7 +88,10 @@ void http2_fields_add(struct http2_fields *fields, const struct http1_limits *li
  */
 int http2_fields_request(struct http2_fields *fields, bool end, struct http_head *ret_head,
 			 struct str *ret_scheme);
-/* Of a response to a request of this method. */
+/*
+ * Of a response to a request of this method. One that has no body may end by an empty DATA frame;
+ * that it is empty is for the codec to see.
+ */
 int http2_fields_response(struct http2_fields *fields, enum http_method method, bool end,
 			  struct http_head *ret_head);
 
@@ -95,13 +104,15 @@ struct http2_stream {
 	struct http2_fields fields;
 	bool head_done; /* of what we receive; what follows are trailers */
 	bool reset_counted;
+	bool sent;    /* of a client: the head of its request went out */
 	bool two_way; /* the end of our side does not mean that nobody reads the peer's */
 };
 
 struct http2_ops {
-	/* A peer opens a stream: its struct with fields initialised, or NULL to refuse it. */
+	/* A peer opens a stream (servers): its struct with fields initialised, or NULL to refuse
+	 * it. */
 	struct http2_stream *(*on_stream)(struct http2 *http2, int32_t id);
-	/* A head is whole: `stream->fields` has it. */
+	/* A head is whole: `stream->fields` has it. Of a client also each interim answer's. */
 	void (*on_head)(struct http2 *http2, struct http2_stream *stream, bool end);
 	/* A view of what http2_feed() was given. */
 	void (*on_data)(struct http2 *http2, struct http2_stream *stream, struct str data);
@@ -109,7 +120,10 @@ struct http2_ops {
 	 */
 	void (*on_end)(struct http2 *http2, struct http2_stream *stream,
 		       const struct http_field *trailers, unsigned int count);
-	/* Nothing more comes of it. 0: it ended in order. */
+	/*
+	 * Nothing more comes of it. 0: it ended in order. Of a client, NGHTTP2_REFUSED_STREAM: the
+	 * server says that it did nothing with it, or never got to see it.
+	 */
 	void (*on_closed)(struct http2 *http2, struct http2_stream *stream, uint32_t error);
 	/* How much may be sent of it now: at most `max`. *ret_end: nothing follows. */
 	size_t (*on_send_ready)(struct http2 *http2, struct http2_stream *stream, size_t max,
@@ -138,7 +152,9 @@ struct http2 {
 	const struct http2_ops *ops;
 	const struct http1_limits *limits;
 	size_t *account;
-	uint64_t now_ms; /* as http2_feed() was told */
+	struct list blocks; /* all memory of the session */
+	bool memory_failed; /* some was not to be had: only http2_done() does something now */
+	uint64_t now_ms;    /* as http2_feed() was told */
 	struct http2_score score;
 	int32_t last_id;	/* of the streams that the peer opened */
 	int32_t head_stream_id; /* whose header block is coming in; 0: none */
@@ -172,9 +188,22 @@ int32_t http2_window(const struct http2 *http2, int32_t id);
 
 /* So many bytes of a body found their place. */
 void http2_consumed(struct http2 *http2, int32_t id, size_t bytes);
+void http2_consumed_stream(struct http2 *http2, int32_t id, size_t bytes);
 void http2_consumed_connection(struct http2 *http2, size_t bytes);
 /* on_send_ready() will say something else than it did. */
 void http2_resume(struct http2 *http2, int32_t id);
+/*
+ * Clients: opens a stream whose fields are initialised, and copies the head. 0, -ENOMEM, or
+ * -ENOTCONN: this connection takes no more of them.
+ */
+int http2_submit_request(struct http2 *http2, struct http2_stream *stream, const nghttp2_nv *fields,
+			 size_t count, bool end);
+/* Clients: does the connection take more requests, ever? */
+bool http2_takes_requests(const struct http2 *http2);
+/* Clients: how many may be open at once. What is submitted beyond that waits in the codec. */
+uint32_t http2_streams_max(const struct http2 *http2);
+/* Clients: nothing more of it is wanted, and no event comes; the struct is the owner's again. */
+void http2_cancel(struct http2 *http2, struct http2_stream *stream, uint32_t error);
 /* 0 or -ENOMEM. Names are in lower case; all bytes stay in place until the stream is closed. */
 int http2_submit_head(struct http2 *http2, int32_t id, const nghttp2_nv *fields, size_t count,
 		      bool end);
