@@ -268,6 +268,7 @@ static void client_on_closed(struct http2 *http2, struct http2_stream *wire, uin
 	int32_t id = wire->id;
 
 	check(wire->sent || error == NGHTTP2_REFUSED_STREAM);
+	check(error || fuzz_stream(wire)->ended);
 	stream_free(fuzz_stream(wire));
 	if (id < 40)
 		client_ask(http2, "GET", 0);

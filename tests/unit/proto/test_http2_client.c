@@ -257,6 +257,11 @@ static void test_answers_are_read_or_their_streams_reset(void **state)
 		    NGHTTP2_PROTOCOL_ERROR, 0, 1, 0, 1),
 		ROW("reset", "GET", "\0\0\4\3\0\0\0\0\1\0\0\0\2", NGHTTP2_INTERNAL_ERROR, 0, 0, 0,
 		    0),
+		ROW("reset without a reason", "GET", "\0\0\4\3\0\0\0\0\1\0\0\0\0", NGHTTP2_CANCEL,
+		    0, 0, 0, 0),
+		ROW("reset inside the body", "GET",
+		    H("\1", "\4") S200 D("\1", "\0") "a\0\0\4\3\0\0\0\0\1\0\0\0\0", NGHTTP2_CANCEL,
+		    0, 1, 0, 1),
 		ROW("refused", "GET", "\0\0\4\3\0\0\0\0\1\0\0\0\7", NGHTTP2_REFUSED_STREAM, 0, 0, 0,
 		    0),
 	};
@@ -482,7 +487,7 @@ static void test_floods_of_a_server_end_the_connection(void **state)
 	}
 }
 
-static unsigned int resets_until_calmed(bool answers_between)
+static unsigned int resets_until_calmed(uint32_t code, bool answers_between)
 {
 	struct client client;
 	unsigned int resets = 0;
@@ -491,6 +496,7 @@ static unsigned int resets_until_calmed(bool answers_between)
 	while (!client.http2.calmed && resets < 1000) {
 		char reset[] = "\0\0\4\3\0\0\0\0\0\0\0\0\2", answer[] = H("\1", "\5") S200;
 
+		reset[12] = (char)code;
 		for (unsigned int i = 0; i < 1u + answers_between; i++) {
 			uint32_t id;
 
@@ -516,8 +522,10 @@ static unsigned int resets_until_calmed(bool answers_between)
 static void test_resets_of_a_server_are_counted_and_answers_make_up_for_them(void **state)
 {
 	(void)state;
-	assert_int_equal(resets_until_calmed(false), 197); /* and SETTINGS */
-	assert_int_equal(resets_until_calmed(true), 1000);
+	assert_int_equal(resets_until_calmed(NGHTTP2_INTERNAL_ERROR, false),
+			 197); /* and SETTINGS */
+	assert_int_equal(resets_until_calmed(NGHTTP2_NO_ERROR, false), 197);
+	assert_int_equal(resets_until_calmed(NGHTTP2_INTERNAL_ERROR, true), 1000);
 }
 
 /* ---- memory ---- */

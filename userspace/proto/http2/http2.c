@@ -242,6 +242,7 @@ static void end_stream(struct http2 *http2, struct http2_stream *stream, bool tr
 {
 	const struct http2_fields *fields = &stream->fields;
 
+	stream->ended = true;
 	if (trailers && !fields->error && !fields->method.ptr && !fields->protocol.ptr &&
 	    !fields->status.ptr)
 		http2->ops->on_end(http2, stream, fields->fields, fields->count);
@@ -273,7 +274,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 			http2->ops->on_head(http2, stream, end);
 			stream = find_stream(http2, frame->hd.stream_id);
 			if (end && stream)
-				http2->ops->on_end(http2, stream, NULL, 0);
+				end_stream(http2, stream, false);
 		} else if (end) {
 			end_stream(http2, stream, true);
 		}
@@ -285,9 +286,11 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 		break;
 	case NGHTTP2_RST_STREAM:
 		http2->resets_received++;
+		stream = find_stream(http2, frame->hd.stream_id);
 		/* A server's is the polite end of an answer; a client's always costs. */
-		if (!http2->client || frame->rst_stream.error_code != NGHTTP2_NO_ERROR)
-			count_reset(http2, find_stream(http2, frame->hd.stream_id));
+		if (!http2->client || frame->rst_stream.error_code != NGHTTP2_NO_ERROR ||
+		    (stream && !stream->ended))
+			count_reset(http2, stream);
 		break;
 	case NGHTTP2_GOAWAY:
 		if (http2->ops->on_goaway)
@@ -338,6 +341,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
 		return 0;
 	if (http2->client && !stream->sent)
 		error = NGHTTP2_REFUSED_STREAM; /* it waited, and a GOAWAY came first */
+	else if (http2->client && error == NGHTTP2_NO_ERROR && !stream->ended)
+		error = NGHTTP2_CANCEL; /* politely, but without an answer */
 	if (http2->client && error == NGHTTP2_NO_ERROR)
 		http2_score_pay(&http2->score, ANSWER_POINTS);
 	(void)nghttp2_session_set_stream_user_data(http2->session, id, NULL);
@@ -601,7 +606,7 @@ int http2_submit_request(struct http2 *http2, struct http2_stream *stream, const
 	if (id < 0)
 		return id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE ? -ENOTCONN : -ENOMEM;
 	stream->id = id;
-	stream->sent = stream->head_done = stream->reset_counted = false;
+	stream->sent = stream->head_done = stream->ended = stream->reset_counted = false;
 	return 0;
 }
 

@@ -103,6 +103,7 @@ struct http2_stream {
 	int32_t id;
 	struct http2_fields fields;
 	bool head_done; /* of what we receive; what follows are trailers */
+	bool ended;	/* what we receive is whole */
 	bool reset_counted;
 	bool sent;    /* of a client: the head of its request went out */
 	bool two_way; /* the end of our side does not mean that nobody reads the peer's */
@@ -122,7 +123,8 @@ struct http2_ops {
 		       const struct http_field *trailers, unsigned int count);
 	/*
 	 * Nothing more comes of it. 0: it ended in order. Of a client, NGHTTP2_REFUSED_STREAM: the
-	 * server says that it did nothing with it, or never got to see it.
+	 * server says that it did nothing with it, or never got to see it; and 0 only behind
+	 * on_end().
 	 */
 	void (*on_closed)(struct http2 *http2, struct http2_stream *stream, uint32_t error);
 	/* How much may be sent of it now: at most `max`. *ret_end: nothing follows. */
