@@ -18,6 +18,7 @@
 #include "http/route_config.h"
 #include "http/router.h"
 #include "http/split.h"
+#include "tls/tls_client_config.h"
 #include "tls/tls_config.h"
 #include "upstream/upstream_config.h"
 
@@ -247,9 +248,14 @@ static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 	for (unsigned int i = 0; i < snapshot->listener_count && !r; i++)
 		if (snapshot->listeners[i].tls)
 			r = tls_server_acquire(registry, snapshot->listeners[i].tls, worker_count);
-	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++)
-		r = upstream_acquire(registry, &snapshot->upstreams[i], worker_count,
-				     build_until_ms);
+	for (unsigned int i = 0; i < snapshot->upstream_count && !r; i++) {
+		struct upstream_conf *upstream = &snapshot->upstreams[i];
+
+		if (upstream->tls)
+			r = tls_client_acquire(upstream->tls, worker_count);
+		if (!r)
+			r = upstream_acquire(registry, upstream, worker_count, build_until_ms);
+	}
 	for (unsigned int i = 0; i < snapshot->route_count && !r; i++) {
 		struct route *route = &snapshot->routes[i];
 		struct split *split = route->proxy.split;

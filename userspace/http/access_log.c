@@ -156,6 +156,7 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 					       : STR_NULL,
 		.status = exchange->status,
 		.reason = exchange->failure,
+		.reason_detail = exchange->failure_detail,
 		.bytes_in = exchange->bytes_in,
 		.bytes_out = exchange->bytes_out,
 		.duration_us = (end_ns - exchange->begin_ns) / 1000,

@@ -182,6 +182,16 @@ static void clock_set(struct access_log_clock *clock, uint64_t second)
 	(void)strftime(clock->combined, sizeof(clock->combined), "[%d/%b/%Y:%H:%M:%S +0000]", &utc);
 }
 
+static char *put_json_reason(char *pos, const struct access_log_entry *entry)
+{
+	char text[REASON_MAX];
+
+	if (!entry->reason || !entry->reason_detail)
+		return put_json(pos, str_from_cstr(entry->reason), REASON_MAX);
+	(void)snprintf(text, sizeof(text), "%s: %s", entry->reason, entry->reason_detail);
+	return put_json(pos, str_from_cstr(text), REASON_MAX);
+}
+
 static char *put_json_upstream(char *pos, const struct access_log_entry *entry)
 {
 	pos = PUT(pos, ",\"upstream\":");
@@ -266,7 +276,7 @@ static char *put_line_json(char *pos, const struct access_log_entry *entry,
 	pos = PUT(pos, ",\"status\":");
 	pos = entry->status ? put_u64(pos, entry->status) : PUT(pos, "null");
 	pos = PUT(pos, ",\"reason\":");
-	pos = put_json(pos, str_from_cstr(entry->reason), REASON_MAX);
+	pos = put_json_reason(pos, entry);
 	pos = PUT(pos, ",\"bytes_in\":");
 	pos = put_u64(pos, entry->bytes_in);
 	pos = PUT(pos, ",\"bytes_out\":");

@@ -38,6 +38,7 @@ struct access_log_entry {
 	bool is_http2;
 	uint16_t status; /* 0: no answer was begun */
 	const char *reason;
+	const char *reason_detail; /* NULL: none */
 	uint64_t bytes_in, bytes_out;
 	uint64_t duration_us;
 	uint64_t first_byte_us; /* ACCESS_LOG_NEVER */

@@ -156,6 +156,7 @@ struct exchange {
 	bool request_done; /* the downstream has read the whole request */
 	uint64_t bytes_in, bytes_out;
 	const char *failure; /* why an error answer was made or the answer was cut; a literal */
+	const char *failure_detail; /* more of it for the log, of static storage; NULL: none */
 	/* Times of the loop's turns: the head was complete; the answer's head was made (0: never).
 	 */
 	uint64_t begin_ns, first_byte_ns;

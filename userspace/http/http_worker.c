@@ -128,7 +128,8 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	timer_init(&worker->drain_timer, on_drain_timer);
 	worker_memory_init(worker, node);
 	worker->config = worker_snapshot_new(snapshot);
-	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->pools)
+	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->tls,
+						  &worker->pools)
 			     : -ENOMEM;
 	if (ret == 0) {
 		ret = access_log_init(&worker->access_log, loop);

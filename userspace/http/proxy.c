@@ -338,6 +338,9 @@ static void on_error(struct upstream_call *call, enum upstream_error error, cons
 			  upstream_error_text(error), detail ? ": " : "", detail ? detail : "");
 	}
 	exchange->action = NULL;
+	/* For the log alone: what is wrong behind us is no business of clients. */
+	if (detail && (error == UPSTREAM_E_CERTIFICATE || error == UPSTREAM_E_TLS))
+		exchange->failure_detail = detail;
 	exchange_fail(exchange, upstream_error_status(error), upstream_error_text(error));
 }
 

@@ -535,6 +535,12 @@ void tls_client_unref(struct tls_client *client)
 	free(client);
 }
 
+bool tls_client_is_same(const struct tls_client *left, const struct tls_client *right)
+{
+	return left == right ||
+	       (left && right && memcmp(left->digest, right->digest, TLS_DIGEST_BYTES) == 0);
+}
+
 /* ---- connections ---- */
 
 static bool set_up(SSL *ssl, struct tls_client *client, struct tls_sessions *sessions,

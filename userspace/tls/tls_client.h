@@ -62,6 +62,9 @@ int tls_client_prepare(struct tls_client *client, unsigned int worker_count, str
 struct tls_client *tls_client_ref(struct tls_client *client);
 void tls_client_unref(struct tls_client *client); /* NULL allowed */
 
+/* Would both believe the same servers, and show them the same? NULL: without TLS. */
+bool tls_client_is_same(const struct tls_client *left, const struct tls_client *right);
+
 /*
  * In connect state, without BIOs. `sessions` (may be NULL): one of them is offered, and new ones go
  * there; the SSL holds a reference. NULL: out of memory.

@@ -8,12 +8,11 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "conf/names.h"
-#include "conf/value_file.h"
+#include "tls/tls_files.h"
 #include "tls/tls_tickets.h"
 
 #define WHAT_MAX	160
 #define VALUE_MAX	96
-#define FILE_BYTES_MAX	(1u << 20)
 #define LIST_BYTES_MAX	(64u << 20) /* revocations of a large authority */
 #define MINUTE_MS	60000
 #define WEEK_MS		((uint64_t)7 * 24 * 60 * MINUTE_MS)
@@ -215,29 +214,6 @@ static const struct field server_fields[] = {
 
 /* ---- files ---- */
 
-/* What a key of a section names, read; its name becomes absolute. */
-static int read_file(const struct field_context *context, const struct conf_node *section,
-		     const char *key, const char *section_what, size_t bytes_max, struct str *name,
-		     struct value_file *file)
-{
-	const struct conf_node *node = section ? conf_get(section, key) : NULL;
-	char what[WHAT_MAX];
-	int r;
-
-	(void)snprintf(what, sizeof(what), "%s: %s", section_what, key);
-	r = value_file_read(context, node ? node : section, what, *name, bytes_max, file);
-	if (!r)
-		*name = file->absolute;
-	return r;
-}
-
-static void key_file_done(struct value_file *file)
-{
-	if (file->content.data)
-		OPENSSL_cleanse(file->content.data, file->content.len);
-	value_file_done(file);
-}
-
 static int staple(const struct field_context *context, const struct conf_node *node,
 		  const char *what, struct tls_certificate_conf *certificate,
 		  struct tls_server *server)
@@ -245,7 +221,8 @@ static int staple(const struct field_context *context, const struct conf_node *n
 	_cleanup_(value_file_done)
 	struct value_file file = {.content = {.data = NULL}};
 	struct error err = {0};
-	int r = read_file(context, node, "ocsp", what, FILE_BYTES_MAX, &certificate->ocsp, &file);
+	int r = tls_read_file(context, node, "ocsp", what, TLS_FILE_BYTES_MAX, &certificate->ocsp,
+			      &file);
 
 	if (r)
 		return r;
@@ -264,17 +241,18 @@ static int load_certificate(const struct field_context *context, const struct co
 {
 	_cleanup_(value_file_done)
 	struct value_file chain = {.content = {.data = NULL}};
-	_cleanup_(key_file_done)
+	_cleanup_(tls_key_file_done)
 	struct value_file key = {.content = {.data = NULL}};
 	struct error err = {0};
 	int r;
 
 	if (!certificate->cert.ptr || !certificate->key.ptr)
 		return -EINVAL; /* reported */
-	r = read_file(context, node, "cert", what, FILE_BYTES_MAX, &certificate->cert, &chain);
+	r = tls_read_file(context, node, "cert", what, TLS_FILE_BYTES_MAX, &certificate->cert,
+			  &chain);
 
 	/* Both, so that both errors are told. */
-	if (read_file(context, node, "key", what, FILE_BYTES_MAX, &certificate->key, &key))
+	if (tls_read_file(context, node, "key", what, TLS_FILE_BYTES_MAX, &certificate->key, &key))
 		r = -EINVAL;
 	if (r)
 		return r;
@@ -352,10 +330,12 @@ static int make_server(const struct field_context *context, const struct conf_no
 
 	(void)snprintf(auth_what, sizeof(auth_what), "%s: client_auth", what);
 	if (conf->client_auth.ca.ptr &&
-	    read_file(context, auth, "ca", auth_what, FILE_BYTES_MAX, &conf->client_auth.ca, &ca))
+	    tls_read_file(context, auth, "ca", auth_what, TLS_FILE_BYTES_MAX, &conf->client_auth.ca,
+			  &ca))
 		result = -EINVAL;
-	if (conf->client_auth.crl.ptr && read_file(context, auth, "crl", auth_what, LIST_BYTES_MAX,
-						   &conf->client_auth.crl, &crl))
+	if (conf->client_auth.crl.ptr &&
+	    tls_read_file(context, auth, "crl", auth_what, LIST_BYTES_MAX, &conf->client_auth.crl,
+			  &crl))
 		result = -EINVAL;
 	if (conf->client_auth.ca.ptr)
 		settings.ca_pem = buf_str(&ca.content);
@@ -385,14 +365,14 @@ static void wipe(void *keys_ptr)
 static int read_ticket_keys(const struct field_context *context, const struct conf_node *node,
 			    const char *what, struct tls_tickets_conf *tickets)
 {
-	_cleanup_(key_file_done)
+	_cleanup_(tls_key_file_done)
 	struct value_file file = {.content = {.data = NULL}};
 	const struct conf_node *section = node ? conf_get(node, "tickets") : NULL;
 	char tickets_what[WHAT_MAX];
 	struct error err = {0};
 
 	(void)snprintf(tickets_what, sizeof(tickets_what), "%s: tickets", what);
-	if (read_file(context, section, "file", tickets_what, 4096, &tickets->file, &file))
+	if (tls_read_file(context, section, "file", tickets_what, 4096, &tickets->file, &file))
 		return -EINVAL;
 	if (tls_tickets_check(buf_str(&file.content), &err)) {
 		conf_error(context->errors, section ? conf_get(section, "file") : NULL,

@@ -16,6 +16,7 @@
 #include "upstream/upstream_state.h"
 
 struct maglev;
+struct tls_client_conf;
 
 enum upstream_protocol { UPSTREAM_HTTP };
 
@@ -69,6 +70,7 @@ struct upstream_conf {
 	int protocol;		     /* enum upstream_protocol */
 	int balance;		     /* enum upstream_balance */
 	int proxy_protocol;	     /* its version that connections begin with; 0: none */
+	struct tls_client_conf *tls; /* NULL: without TLS */
 	struct upstream_hash_on hash_on;
 	struct {
 		uint64_t consecutive_failures; /* 0: never */

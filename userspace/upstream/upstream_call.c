@@ -62,6 +62,8 @@ static void count_failure(const struct upstream_call *call, enum upstream_error 
 	switch (error) {
 	case UPSTREAM_E_CONNECT:
 	case UPSTREAM_E_CONNECT_TIMEOUT:
+	case UPSTREAM_E_CERTIFICATE:
+	case UPSTREAM_E_TLS:
 		upstream_call_count(call, ENDPOINT_COUNTER_CONNECT_FAILURES);
 		break;
 	case UPSTREAM_E_RESET:
@@ -94,7 +96,12 @@ static uint32_t retry_cause(const struct upstream_call *call, enum upstream_erro
 	switch (error) {
 	case UPSTREAM_E_CONNECT:
 	case UPSTREAM_E_CONNECT_TIMEOUT:
+	case UPSTREAM_E_CERTIFICATE:
 		return UPSTREAM_RETRY_CONNECT;
+	case UPSTREAM_E_TLS:
+		/* Once we were through with the handshake, the request was sent. */
+		return call->conn->state == UPSTREAM_CONN_CONNECTING ? UPSTREAM_RETRY_CONNECT
+								     : UPSTREAM_RETRY_RESET;
 	case UPSTREAM_E_RESET:
 		return UPSTREAM_RETRY_RESET;
 	case UPSTREAM_E_TIMEOUT:
@@ -206,8 +213,10 @@ void upstream_conn_restart_timer(struct upstream_conn *conn)
 	if (call->tunnel) {
 		timer_stop(&conn->timer); /* its owner's runs */
 	} else if (conn->state == UPSTREAM_CONN_CONNECTING) {
-		timer_start(loop, &conn->timer,
-			    time_left(call, call->upstream->connect_timeout_ms));
+		/* Started once: a body that arrives meanwhile does not make it longer. */
+		if (!timer_is_running(&conn->timer))
+			timer_start(loop, &conn->timer,
+				    time_left(call, call->upstream->connect_timeout_ms));
 	} else if (!send_queue_is_empty(&conn->queue)) {
 		timer_start(loop, &conn->timer, call->upstream->idle_timeout_ms);
 	} else if (call->paused || !call->request_done) {
@@ -256,6 +265,10 @@ static void on_sent(struct stream *stream, int64_t result)
 	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
 	struct upstream_call *call = conn->call;
 
+	if (UNLIKELY(conn->state == UPSTREAM_CONN_CONNECTING)) {
+		upstream_tls_opened(conn, result);
+		return;
+	}
 	send_queue_sent(&conn->queue, result);
 	if (result < 0) {
 		conn->send_failed = true;
@@ -282,7 +295,7 @@ static int conn_begin(struct upstream_conn *conn, bool taken_over)
 
 	if (!taken_over) {
 		buf_reset(&conn->request);
-		if (conn->state == UPSTREAM_CONN_CONNECTING)
+		if (conn->state == UPSTREAM_CONN_CONNECTING && !conn->tls)
 			ret = buf_append(&conn->request, call->opening);
 		if (ret == 0)
 			ret = buf_append(&conn->request, call->head);
@@ -425,28 +438,39 @@ static bool is_local_error(int result)
 	}
 }
 
-static void on_connected(struct stream *stream, int result)
+void upstream_conn_refused(struct upstream_conn *conn, int result)
 {
-	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
 	char detail[96];
 
-	if (result < 0) {
-		(void)snprintf(detail, sizeof(detail), "%s", strerror(-result));
-		if (conn->call)
-			upstream_call_fail(conn,
-					   is_local_error(result) ? UPSTREAM_E_LOCAL
-								  : UPSTREAM_E_CONNECT,
-					   detail);
-		else
-			upstream_conn_close(conn);
-		return;
-	}
+	(void)snprintf(detail, sizeof(detail), "%s", strerror(-result));
+	if (conn->call)
+		upstream_call_fail(conn,
+				   is_local_error(result) ? UPSTREAM_E_LOCAL : UPSTREAM_E_CONNECT,
+				   detail);
+	else
+		upstream_conn_close(conn);
+}
+
+void upstream_conn_ready(struct upstream_conn *conn)
+{
 	conn->state = UPSTREAM_CONN_ACTIVE;
 	if (conn->call)
 		conn->call->connected_ns = loop_now_ns(conn->pools->loop);
 	stream_recv_start(&conn->stream, RECV_MANY);
 	conn_flush(conn);
 	upstream_conn_restart_timer(conn);
+}
+
+static void on_connected(struct stream *stream, int result)
+{
+	struct upstream_conn *conn = CONTAINER_OF(stream, struct upstream_conn, stream);
+
+	if (result < 0)
+		upstream_conn_refused(conn, result);
+	else if (UNLIKELY(conn->tls))
+		upstream_tls_begin(conn);
+	else
+		upstream_conn_ready(conn);
 }
 
 static void on_closed(struct stream *stream)
@@ -460,6 +484,7 @@ static const struct stream_ops conn_ops = {
 	.on_sent = on_sent,
 	.on_connected = on_connected,
 	.on_closed = on_closed,
+	.on_secured = upstream_tls_on_secured,
 };
 
 /* ---- attempts ---- */
@@ -554,7 +579,13 @@ static int call_connect(struct upstream_call *call, struct upstream_conn *from)
 	call_attach(call, conn);
 	call->reused = false;
 	upstream_call_count(call, ENDPOINT_COUNTER_CONNECTS);
+	if (call->upstream->tls)
+		conn->tls = tls_client_ref(call->upstream->tls->client);
 	ret = buf_append(&conn->opened, call->opening_key);
+	conn->opened_key_len = (uint16_t)conn->opened.len;
+	/* Not in the request's buffer, which may go to the next connection. */
+	if (ret == 0 && conn->tls)
+		ret = buf_append(&conn->opened, call->opening);
 	if (ret == 0)
 		ret = conn_begin(conn, from != NULL);
 	if (ret < 0)
@@ -625,7 +656,7 @@ static bool call_retry(struct upstream_conn *conn, uint32_t cause)
 	call_choose(call, chosen);
 	/* A kept connection may be dead: not with a body that could not be sent again. */
 	if (!call->body_taken)
-		idle = upstream_pools_take_idle(call->pools, chosen->endpoint, call->opening_key);
+		idle = upstream_pools_take_idle(call, chosen->endpoint);
 	if (idle) {
 		upstream_call_detach(conn);
 		upstream_conn_close(conn);
@@ -658,7 +689,7 @@ static struct upstream_conn *take_any_idle(struct upstream_call *call)
 			i++;
 		if (i == upstream->endpoint_count ||
 		    endpoint_is_ejected(conn->endpoint, call_now_ms(call)) ||
-		    !str_eq(buf_str(&conn->opened), call->opening_key))
+		    !upstream_conn_suits(conn, call))
 			continue;
 		call->chosen = &upstream->endpoints[i];
 		upstream_pools_remove_idle(conn);
@@ -676,7 +707,7 @@ int upstream_call_attempt(struct upstream_call *call)
 	if (UNLIKELY(call->overrun))
 		return -EPROTO;
 	chosen = call_pick(call, true);
-	conn = upstream_pools_take_idle(call->pools, chosen->endpoint, call->opening_key);
+	conn = upstream_pools_take_idle(call, chosen->endpoint);
 	if (LIKELY(conn)) {
 		call_choose(call, chosen);
 		return call_reuse(call, conn);

@@ -44,11 +44,14 @@ struct upstream_call;
 struct upstream_conn;
 struct upstream_local;
 struct upstream_pools;
+struct tls_worker;
 
 /* symbol, status for the client, text */
 #define UPSTREAM_ERRORS(X)                                                                         \
 	X(CONNECT, 502, "upstream refused the connection")                                         \
 	X(CONNECT_TIMEOUT, 504, "upstream did not accept in time")                                 \
+	X(CERTIFICATE, 502, "upstream's certificate is not accepted")                              \
+	X(TLS, 502, "TLS with the upstream failed")                                                \
 	X(RESET, 502, "upstream closed the connection")                                            \
 	X(TIMEOUT, 504, "upstream did not answer in time")                                         \
 	X(PROTOCOL, 502, "upstream broke the protocol")                                            \
@@ -111,7 +114,7 @@ struct upstream_call {
 	/*
 	 * What a new connection begins with, before the head: whose it is (PROXY protocol). A kept
 	 * one is used only when it was opened with the same key. Both empty: any connection that
-	 * was opened so.
+	 * was opened so. With TLS it stands before the handshake.
 	 */
 	struct str opening, opening_key;
 
@@ -180,8 +183,10 @@ void upstream_call_leave(struct upstream_call *call);
 
 /* ---- the worker's pools ---- */
 
+/* `tls`: the loop's, made here when it is first needed, and somebody else's to free. */
 int upstream_pools_new(struct loop *loop, unsigned int worker_index,
-		       struct send_segment_cache *segments, struct upstream_pools **ret_pools);
+		       struct send_segment_cache *segments, struct tls_worker **tls,
+		       struct upstream_pools **ret_pools);
 /*
  * From now on connections to endpoints that no snapshot of this generation or a later one names are
  * not kept, and idle ones are closed.

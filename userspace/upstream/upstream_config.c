@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "tls/tls_client_config.h"
 #include "upstream/balance.h"
 #include "upstream/upstream_policy_config.h"
 
@@ -231,6 +232,20 @@ static void endpoints_print(struct conf_writer *writer, const char *key, const v
 	conf_write_close(writer);
 }
 
+static int tls_read(const struct field_context *context, const struct conf_node *node, void *target)
+{
+	struct upstream_conf *conf = target;
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: tls", context->what);
+	return tls_client_config_read(context, node, what, &conf->tls);
+}
+
+static void tls_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	tls_client_config_write(writer, key, ((const struct upstream_conf *)target)->tls);
+}
+
 static const struct field upstream_fields[] = {
 	{.key = "name",
 	 .kind = FIELD_STRING,
@@ -258,6 +273,7 @@ static const struct field upstream_fields[] = {
 	 .names = proxy_protocol_names,
 	 .name_count = ARRAY_SIZE(proxy_protocol_names),
 	 .default_text = "off"},
+	{.key = "tls", .kind = FIELD_CUSTOM, .read = tls_read, .print = tls_print},
 	{.key = "hash_on",
 	 .kind = FIELD_CUSTOM,
 	 .read = upstream_hash_on_read,
@@ -286,7 +302,6 @@ static const struct field upstream_fields[] = {
 	{.key = "dns", .kind = FIELD_NOT_YET},
 	{.key = "kubernetes", .kind = FIELD_NOT_YET},
 	{.key = "health_check", .kind = FIELD_NOT_YET},
-	{.key = "tls", .kind = FIELD_NOT_YET},
 	{.key = "fastcgi", .kind = FIELD_NOT_YET},
 };
 

@@ -16,13 +16,14 @@
 #define SLUICE_UPSTREAM_UPSTREAM_CONN_H
 
 #include "base/list.h"
+#include "tls/tls_client_config.h"
 #include "upstream/balance.h"
 #include "upstream/upstream_call.h"
 
 #define UPSTREAM_IDLE_MAX 256 /* kept connections per endpoint and worker */
 
 enum upstream_conn_state {
-	UPSTREAM_CONN_CONNECTING,
+	UPSTREAM_CONN_CONNECTING, /* until requests can be sent: with TLS, after the handshake */
 	UPSTREAM_CONN_ACTIVE,
 	UPSTREAM_CONN_IDLE,
 	UPSTREAM_CONN_CLOSING,
@@ -50,18 +51,22 @@ struct upstream_conn {
 	struct buf request; /* request head of the call under way */
 	struct buf tail;    /* its trailers */
 	struct buf partial; /* response head that is not complete yet */
-	struct buf opened;  /* the opening_key of the call that it was made for */
+	struct buf opened;  /* the opening_key of the call that it was made for; with TLS also what
+			     * goes out before the handshake */
 	size_t bufs_bytes;  /* of the four, as upstream_conn_note_bufs() found them */
 	size_t scan;	    /* of http1_find_head_end in partial */
 	struct http1_body body;
 	struct splice_pipe *pipe; /* one reference, while a body goes through it */
 	bool expects_large;	  /* the last body was: the next head is received alone */
 	uint64_t idle_timeout_ms;
+	struct tls_client *tls; /* one reference; NULL: without TLS */
+	uint16_t opened_key_len;
 };
 
 struct upstream_slot {
 	struct list idle; /* most recently used first */
 	unsigned int idle_count;
+	struct tls_sessions *tls_sessions; /* NULL: none was needed */
 };
 
 /* One worker's part of an upstream. Lives as long as the pools. */
@@ -81,6 +86,8 @@ struct upstream_pools {
 	struct loop *loop;
 	unsigned int worker_index;
 	struct send_segment_cache *segments;
+	struct tls_worker **tls; /* the loop's; NULL inside: not needed yet */
+	uint64_t tls_told_ms;	 /* when a handshake that failed was last told of */
 	void **slots; /* struct upstream_slot by endpoint->slot; NULL where none was needed yet */
 	unsigned int slot_count;
 	size_t bufs_bytes; /* of all connections, see upstream_pools_memory() */
@@ -103,12 +110,26 @@ struct upstream_pools {
 	atomic_bool wake_posted;
 };
 
-/* A kept connection that was opened with the key, or NULL. Taken out of the stacks, still IDLE. */
-struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
-					       struct endpoint *endpoint, struct str opening_key);
+/* May the call go out on it? Of kept connections. */
+static inline bool upstream_conn_suits(const struct upstream_conn *conn,
+				       const struct upstream_call *call)
+{
+	const struct tls_client_conf *tls = call->upstream->tls;
+
+	return str_eq(str_make(buf_str(&conn->opened).ptr, conn->opened_key_len),
+		      call->opening_key) &&
+	       LIKELY(tls_client_is_same(conn->tls, tls ? tls->client : NULL));
+}
+
+/* A kept connection to the endpoint that suits, or NULL. Taken out of the stacks, still IDLE. */
+struct upstream_conn *upstream_pools_take_idle(const struct upstream_call *call,
+					       struct endpoint *endpoint);
 /* False when it may not be kept: then the caller closes it. */
 bool upstream_pools_keep_idle(struct upstream_conn *conn);
 void upstream_pools_remove_idle(struct upstream_conn *conn);
+/* Those of the endpoint, where new ones go. NULL: out of memory. */
+struct tls_sessions *upstream_pools_tls_sessions(struct upstream_pools *pools,
+						 const struct endpoint *endpoint);
 /* NULL: out of memory. */
 struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
 					    struct upstream_state *state);
@@ -169,12 +190,23 @@ bool upstream_tunnel_sent(struct upstream_conn *conn);
 bool upstream_call_answered(struct upstream_conn *conn, uint16_t status);
 /* Which timer runs follows from what is waited for. */
 void upstream_conn_restart_timer(struct upstream_conn *conn);
+/* What is queued can be sent from now on. */
+void upstream_conn_ready(struct upstream_conn *conn);
+/* A negative errno of a connection that was not ready yet. */
+void upstream_conn_refused(struct upstream_conn *conn, int result);
 
 static inline void upstream_call_count(const struct upstream_call *call,
 				       enum endpoint_counter counter)
 {
 	endpoint_count(call->endpoint, call->pools->worker_index, counter);
 }
+
+/* ---- upstream_tls.c: from the connection to the end of the handshake ---- */
+
+void upstream_tls_begin(struct upstream_conn *conn);
+/* What goes out before the handshake was sent. */
+void upstream_tls_opened(struct upstream_conn *conn, int64_t result);
+void upstream_tls_on_secured(struct stream *stream, int result);
 
 /* ---- upstream_receive.c: from bytes to events of the call ---- */
 

@@ -60,7 +60,8 @@ static void on_drained_timer(struct timer *timer)
 }
 
 int upstream_pools_new(struct loop *loop, unsigned int worker_index,
-		       struct send_segment_cache *segments, struct upstream_pools **ret_pools)
+		       struct send_segment_cache *segments, struct tls_worker **tls,
+		       struct upstream_pools **ret_pools)
 {
 	struct upstream_pools *pools = calloc(1, sizeof(*pools));
 
@@ -69,12 +70,23 @@ int upstream_pools_new(struct loop *loop, unsigned int worker_index,
 	pools->loop = loop;
 	pools->worker_index = worker_index;
 	pools->segments = segments;
+	pools->tls = tls;
 	list_init(&pools->limited);
 	list_init(&pools->free_conns);
 	timer_init(&pools->drained_timer, on_drained_timer);
 	upstream_queue_attach(pools);
 	*ret_pools = pools;
 	return 0;
+}
+
+static void drop_tls_sessions(struct upstream_pools *pools)
+{
+	for (unsigned int i = 0; i < pools->slot_count; i++) {
+		struct upstream_slot *slot = pools->slots[i];
+
+		if (slot)
+			tls_sessions_unref(TAKE_PTR(slot->tls_sessions));
+	}
 }
 
 void upstream_pools_free(struct upstream_pools *pools)
@@ -88,6 +100,7 @@ void upstream_pools_free(struct upstream_pools *pools)
 
 		conn_free(conn);
 	}
+	drop_tls_sessions(pools);
 	for (unsigned int i = 0; i < pools->slot_count; i++)
 		free(pools->slots[i]);
 	free(pools->slots);
@@ -163,6 +176,7 @@ void upstream_pools_trim(struct upstream_pools *pools)
 		conn_free(conn);
 	}
 	pools->free_count = 0;
+	drop_tls_sessions(pools);
 }
 
 uint64_t upstream_pools_retries(const struct upstream_pools *pools)
@@ -206,6 +220,20 @@ static struct upstream_slot *slot_get(struct upstream_pools *pools, unsigned int
 	return pools->slots[index];
 }
 
+/*
+ * Another endpoint may have the slot by now: what it gets offered are sessions for which its
+ * certificate would have had to be the same.
+ */
+struct tls_sessions *upstream_pools_tls_sessions(struct upstream_pools *pools,
+						 const struct endpoint *endpoint)
+{
+	struct upstream_slot *slot = slot_get(pools, endpoint->slot);
+
+	if (slot && !slot->tls_sessions)
+		slot->tls_sessions = tls_sessions_new();
+	return slot ? slot->tls_sessions : NULL;
+}
+
 static struct upstream_local *local_new(struct upstream_pools *pools, unsigned int index)
 {
 	struct upstream_local *local;
@@ -236,9 +264,10 @@ struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
 	return local;
 }
 
-struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
-					       struct endpoint *endpoint, struct str opening_key)
+struct upstream_conn *upstream_pools_take_idle(const struct upstream_call *call,
+					       struct endpoint *endpoint)
 {
+	struct upstream_pools *pools = call->pools;
 	struct upstream_slot *slot =
 		endpoint->slot < pools->slot_count ? pools->slots[endpoint->slot] : NULL;
 
@@ -247,7 +276,7 @@ struct upstream_conn *upstream_pools_take_idle(struct upstream_pools *pools,
 	list_for_each (link, &slot->idle) {
 		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
 
-		if (UNLIKELY(!str_eq(buf_str(&conn->opened), opening_key)))
+		if (UNLIKELY(!upstream_conn_suits(conn, call)))
 			continue;
 		upstream_pools_remove_idle(conn);
 		return conn;
@@ -269,9 +298,12 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 	if (!slot)
 		return false;
 	if (slot->idle_count >= UPSTREAM_IDLE_MAX) {
-		if (!conn->opened.len)
+		if (!conn->opened.len && !conn->tls)
 			return false;
-		/* One that only its own client can use: the latest is the likeliest to be. */
+		/*
+		 * One that only its own client, or only the same settings can use: the latest is
+		 * the likeliest to be.
+		 */
 		upstream_conn_close(CONTAINER_OF(slot->idle.prev, struct upstream_conn, link));
 	}
 	trim_bufs(conn);
@@ -328,6 +360,8 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 	conn->keep_alive = conn->recv_one = conn->send_failed = conn->used = false;
 	conn->expects_large = conn->half_ended = conn->shut = conn->leaving = false;
 	conn->scan = 0;
+	conn->tls = NULL;
+	conn->opened_key_len = 0;
 	conn->body = (struct http1_body){0};
 	pools->conn_count++;
 	count_connections(conn, 1, 0);
@@ -352,6 +386,7 @@ void upstream_conn_put(struct upstream_conn *conn)
 	buf_reset(&conn->tail);
 	buf_reset(&conn->partial);
 	buf_done(&conn->opened);
+	tls_client_unref(TAKE_PTR(conn->tls));
 	trim_bufs(conn);
 	if (pools->free_count < FREE_CONNS_MAX) {
 		list_push_front(&pools->free_conns, &conn->link);

@@ -70,7 +70,8 @@ static void call_finish(struct upstream_conn *conn)
 	}
 	http1_body_done(&conn->body);
 	splice_pipe_unref(TAKE_PTR(conn->pipe));
-	conn->expects_large = call->pipes && conn->body.framing == HTTP_FRAMING_LENGTH &&
+	conn->expects_large = call->pipes && stream_can_splice(&conn->stream) &&
+			      conn->body.framing == HTTP_FRAMING_LENGTH &&
 			      conn->body.data_bytes > LARGE_BODY_BYTES;
 	upstream_call_detach(conn);
 	if (keep && upstream_pools_keep_idle(conn)) {
@@ -347,7 +348,12 @@ static void conn_ended(struct upstream_conn *conn, int result)
 			upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the body");
 		return;
 	}
-	if (!upstream_call_resend(conn))
+	if (upstream_call_resend(conn))
+		return;
+	/* Under TLS 1.3 a server refuses our certificate when we are through already. */
+	if (UNLIKELY(conn->tls) && result == -EPROTO)
+		upstream_call_fail(conn, UPSTREAM_E_TLS, stream_error_text(&conn->stream));
+	else
 		upstream_call_fail(conn, UPSTREAM_E_RESET,
 				   conn->partial.len ? "inside the header" : "before the answer");
 }

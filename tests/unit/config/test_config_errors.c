@@ -305,7 +305,10 @@ static void test_upstream_errors(void **state)
 		 "sluice.yaml:5:14: upstream 'a': balance: 'ewma' is not supported yet\n"
 		 "sluice.yaml:6:15: upstream 'a': protocol: 'http2' is not supported yet\n"
 		 "sluice.yaml:7:5: upstream 'a': 'health_check' is not supported yet\n"
-		 "sluice.yaml:8:5: upstream 'a': 'tls' is not supported yet\n"},
+		 "sluice.yaml:8:10: upstream 'a': tls: needs 'ca', the authorities that may sign "
+		 "the server's certificate\n"
+		 "sluice.yaml:8:10: upstream 'a': tls: needs 'server_name' or 'san': the names "
+		 "that the server's certificate may have\n"},
 		{CONFIG_HEAD
 		 "upstreams:\n  - { name: a, endpoints: [ 10.0.0.1:80 ], timeouts: { connect: "
 		 "0s, reponse: 1s } }\n",
