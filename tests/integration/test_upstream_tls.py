@@ -293,6 +293,7 @@ def test_upgraded_connections_go_through_tls(node, backends):
         connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n"
                         b"Upgrade: chat\r\n\r\n")
         connection.send(connection.read_line() + b"\r\n")
+        connection.wait_for_end()  # without close_notify our end would be a cut
 
     backends(RAW, secured(node, handler))
     with wire(node) as connection:
