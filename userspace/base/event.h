@@ -33,8 +33,7 @@
 	X(ENDPOINT_RETURNED, "endpoint_returned", INFO, "an ejected endpoint gets requests again") \
 	X(PROTOCOL_ABUSE, "protocol_abuse", WARN, "a client's connection did what only costs us")  \
 	X(TLS_FAILED, "tls_failed", INFO, "a TLS handshake failed; told seldom")                   \
-	X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", WARN,                                        \
-	  "no TLS with an endpoint; told seldom")                                                  \
+	X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", WARN, "no TLS with an endpoint")             \
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \
 	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")          \
 	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \
