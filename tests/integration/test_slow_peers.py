@@ -6,6 +6,7 @@ In a short run the four attack one daemon at the same time; in the long one each
 with more connections and for longer.
 """
 import shutil
+import ssl
 import subprocess
 import threading
 import time
@@ -17,6 +18,7 @@ from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.programs import start_nginx
 from lib.wait import Thread, wait_until
 from lib.wire import Wire
+from test_tls import make_certificate
 
 TOOL = "slowhttptest"
 NGINX_PORT = 8080
@@ -34,6 +36,10 @@ listeners:
   - name: web
     address: [ "{SLUICE}:80" ]
     timeouts: {{ header: 3s, idle: 5s, request: 10s }}
+  - name: secure
+    address: [ "{SLUICE}:443" ]
+    timeouts: {{ handshake: 3s, header: 3s, idle: 5s, request: 10s }}
+    tls: {{ certificates: [ {{ cert: one.pem, key: one.key }} ] }}
 upstreams:
   - {{ name: nginx, endpoints: [ "{BACKEND[2]}:{NGINX_PORT}" ] }}
   - {{ name: form, endpoints: [ "{BACKEND[0]}:9000" ] }}
@@ -55,27 +61,36 @@ def status(sluice):
     return sluice.admin("/v1/status")
 
 
-def attack(topology, mode, connections, seconds):
+def connect(topology, secure, source=None):
+    sock = topology.connect("client", SLUICE, 443 if secure else 80, source=source)
+    if not secure:
+        return Wire(sock)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return Wire(context.wrap_socket(sock, server_hostname="any.test"))
+
+
+def attack(topology, mode, connections, seconds, secure):
     """slowhttptest has bound itself by -l; it ends earlier when all its connections are closed."""
     url = FORM_URL if mode == "slow body" else LARGE_URL
     return topology.popen(
         "client", TOOL, *MODES[mode], "-c", str(connections), "-r", str(connections),
-        "-l", str(seconds), "-p", "20", "-u", f"http://{SLUICE}{url}",
+        "-l", str(seconds), "-p", "20", "-u", f"{'https' if secure else 'http'}://{SLUICE}{url}",
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 class WellBehaved:
     """Asks on a new connection and again on it, all the time."""
 
-    def __init__(self, topology):
-        self.topology = topology
+    def __init__(self, topology, secure):
+        self.topology, self.secure = topology, secure
         self.answers, self.slowest_s = 0, 0.0
         self.stop = threading.Event()
         self.thread = Thread(self._run)
 
     def _run(self):
         while not self.stop.is_set():
-            with Wire(self.topology.connect("client", SLUICE, 80, source=CLIENT[1])) as wire:
+            with connect(self.topology, self.secure, CLIENT[1]) as wire:
                 for target, size in (("/small.txt", 5), (LARGE_URL, LARGE_BYTES),
                                      ("/small.txt", 5)):
                     began = time.monotonic()
@@ -89,10 +104,10 @@ class WellBehaved:
         self.thread.finish()
 
 
-def withstand(sluice, topology, modes, connections, seconds):
+def withstand(sluice, topology, modes, connections, seconds, secure):
     """Attacks by all modes at once; returns what the counters say of it."""
-    good = WellBehaved(topology)
-    attackers = {mode: attack(topology, mode, connections, seconds) for mode in modes}
+    good = WellBehaved(topology, secure)
+    attackers = {mode: attack(topology, mode, connections, seconds, secure) for mode in modes}
     reports = {}
     try:
         for mode, process in attackers.items():
@@ -113,20 +128,22 @@ def withstand(sluice, topology, modes, connections, seconds):
 
     wait_until(idle, "every connection of the attack was let go", deadline_s=60)
     assert status(sluice)["memory"]["level"] == "easy"
-    with Wire(topology.connect("client", SLUICE, 80)) as wire:
+    with connect(topology, secure) as wire:
         assert wire.ask("/small.txt", host="any.test").body == b"small"
     return status(sluice)["counters"]
 
 
 @pytest.mark.skipif(not shutil.which(TOOL), reason=f"{TOOL} is not installed: run scripts/setup")
-def test_hardening_15_slowhttptest_does_not_harm_others(sluice, topology, backend, long):
+@pytest.mark.parametrize("secure", [False, True], ids=["clear", "tls"])
+def test_hardening_15_slowhttptest_does_not_harm_others(sluice, topology, backend, long, secure):
+    make_certificate(sluice.directory, "one", "any.test")
     sluice.configure(CONFIG)
     sluice.start()
     if long:
         for mode in MODES:
-            counters = withstand(sluice, topology, [mode], 400, 15)
+            counters = withstand(sluice, topology, [mode], 400, 15, secure)
     else:
-        counters = withstand(sluice, topology, list(MODES), 150, 8)
+        counters = withstand(sluice, topology, list(MODES), 150, 12, secure)
     assert counters["header_timeouts"] > 0, counters
     assert counters["slow_bodies"] > 0, counters
     assert counters["slow_readers"] > 0, counters
