@@ -84,13 +84,14 @@ class Other:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.finish()
-        assert self.answers > 0
+        assert self.answers > 2
 
 
 def test_a_header_that_never_ends(node, backend):
     before = counters(node)["header_timeouts"]
     with Other(node):
         h2 = Http2(connect(node))
+        assert h2.is_alive()  # our ACK of its SETTINGS is out: nothing may come between the pieces
         h2.raw(h2.raw_head(1, pseudo(), flags=0))
         h2.wait_for_end()
         h2.close()
