@@ -77,7 +77,7 @@ def test_show_is_list_is_the_default_and_prefixes_work(sluice, words):
     (["ev"], "GET /v1/events?since=0&last=1024", None),
     (["e", "s", "l", "3", "s", "14"], "GET /v1/events?since=14&last=3", None),
     (["event", "watch", "last", "2", "count", "2"], "GET /v1/events?since=0&last=2", None),
-    (["c", "rel"], "POST /v1/config/reload", None),
+    (["con", "rel"], "POST /v1/config/reload", None),
     (["conf", "ch"], "POST /v1/config/check", {}),
     (["conf", "ch", "f", "/dev/null"], "POST /v1/config/check", {"file": "/dev/null"}),
     (["v"], "GET /v1/version", None),
