@@ -260,6 +260,7 @@ static void set_up(struct simulation *it, uint32_t line_count)
 		.backends = it->backends,
 		.backend_count = BACKENDS - 1,
 		.drain_ms = SERVICE_DRAIN_MAX_MS, /* no drain is over before the end */
+		.health = {.enabled = true},	  /* else who is down is up after a restart */
 	};
 }
 
