@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """
 Idle connections: the memory of Sluice, nginx and haproxy for each of 10,000 keep-alive connections
-that have had one request answered. Prints a table and writes build/bench/idle.json. Needs root.
+that have had one request answered, and for each of a quarter as many with TLS 1.3. Prints a table and writes build/bench/idle.json. Needs root.
 
 What counts is the proportional set size of the processes without the files they map, whose part
 depends on who else maps them (smaps_rollup), before and with the connections; each round starts the programs anew. The kernel's sockets are the same for all of them.
@@ -13,6 +13,7 @@ import argparse
 import os
 import resource
 import socket
+import ssl
 import sys
 import time
 
@@ -20,6 +21,8 @@ from benchlib import machine, report
 from benchlib.programs import HOST, Backend, Haproxy, Nginx, Sluice
 
 BAR_BYTES = 6 * 1024
+TLS_BAR_BYTES = 16 * 1024
+TLS_PART = 4
 WORKERS = 2
 BACKEND_PORT, FIRST_PORT = 90, 91
 SOURCES = 64
@@ -59,7 +62,10 @@ class IdleNginx(Nginx):
 class IdleSluice(Sluice):
     def text(self, keys, routes):
         text = super().text(keys, routes)
-        return text.replace("protocol: http }", "protocol: http, timeouts: { idle: 10m } }", 1)
+        for end in (" }", ",\n"):
+            text = text.replace(f"protocol: http{end}",
+                                f"protocol: http, timeouts: {{ idle: 10m }}{end}", 1)
+        return text
 
 
 def memory_bytes(program):
@@ -98,24 +104,33 @@ def ask(sock):
         raise machine.Unusable(f"answer {answer[:60]!r}")
 
 
-def connect(port, number):
+def make_tls():
+    """Nothing is verified: it is the servers that are measured."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def connect(port, number, context=None):
     sock = socket.socket()
     sock.settimeout(30)
     # Many sources, since one alone may be held to fewer connections.
     sock.bind((f"127.0.1.{1 + number % SOURCES}", 0))
     sock.connect(("127.0.0.1", port))
-    return sock
+    return context.wrap_socket(sock, server_hostname=HOST) if context else sock
 
 
-def measure(program, count):
+def measure(program, count, context=None):
     """Bytes for each of `count` idle connections."""
-    with connect(program.port, 0) as sock:
+    port = program.tls_port if context else program.port
+    with connect(port, 0, context) as sock:
         ask(sock)
     before = settled_bytes(program)
     socks = []
     try:
         for number in range(count):
-            socks.append(connect(program.port, number))
+            socks.append(connect(port, number, context))
             ask(socks[-1])
         grown = settled_bytes(program) - before
         for sock in socks[::max(1, count // SAMPLED)]:
@@ -131,19 +146,33 @@ def contenders(place, backend):
         yield kind(place, FIRST_PORT + nth, backend, WORKERS)
 
 
-def run(place, options):
-    samples, counts = {}, {IdleHaproxy.name: IdleHaproxy.most(options.count)}
-    backend = Backend(place, BACKEND_PORT).start()
+def run(place, backend, options, count, context=None):
+    samples, counts = {}, {IdleHaproxy.name: IdleHaproxy.most(count)}
     for turn in range(options.rounds):
         for program in contenders(place, backend):
             try:
                 program.start()
-                value = measure(program, counts.get(program.name, options.count))
+                value = measure(program, counts.get(program.name, count), context)
             finally:
                 program.dispose()
             samples.setdefault(program.name, []).append(value)
             print(f"# round {turn + 1}: {program.name} {value:,.0f} bytes each", flush=True)
     return samples
+
+
+def show(name, samples, bar):
+    """Prints the table of one kind, and returns its row."""
+    peers = dict(samples)
+    ours = peers.pop(IdleSluice.name)
+    row = report.row(name, "bytes each", ours, peers, min, bar)
+    lines = [(name, "", "bytes each", "min", "max")]
+    lines += [(who, "", *(f"{value:,.0f}" for value in (sorted(values)[len(values) // 2],
+                                                       min(values), max(values))))
+              for who, values in samples.items()]
+    for line in report.cells_as_text(lines):
+        print(line)
+    print(f"# bar: {bar:,} bytes each; ours {row['ours']:,.0f}")
+    return row
 
 
 def read_options():
@@ -169,22 +198,16 @@ def main():
             continue
     try:
         with machine.Place() as place:
-            samples = run(place, options)
+            backend = Backend(place, BACKEND_PORT).start()
+            clear = run(place, backend, options, options.count)
+            secure_count = max(1, options.count // TLS_PART)
+            secure = run(place, backend, options, secure_count, make_tls())
     except (machine.Unusable, PermissionError, OSError) as error:
         print(f"bench_idle: {error}", file=sys.stderr)
         return 1
-    peers = dict(samples)
-    ours = peers.pop(IdleSluice.name)
-    row = report.row(f"{options.count:,} idle connections", "bytes each", ours, peers, min,
-                     BAR_BYTES)
-    lines = [("proxy", "", "bytes each", "min", "max")]
-    lines += [(name, "", *(f"{value:,.0f}" for value in (sorted(values)[len(values) // 2],
-                                                        min(values), max(values))))
-              for name, values in samples.items()]
-    for line in report.cells_as_text(lines):
-        print(line)
-    print(f"# bar: {BAR_BYTES:,} bytes each; ours {row['ours']:,.0f}")
-    path = report.write_json("idle", [row], options.output, quick=options.quick,
+    rows = [show(f"{options.count:,} idle connections", clear, BAR_BYTES),
+            show(f"{secure_count:,} idle TLS connections", secure, TLS_BAR_BYTES)]
+    path = report.write_json("idle", rows, options.output, quick=options.quick,
                              workers=WORKERS, count=options.count)
     print(f"# {path}")
     return 0

@@ -4,18 +4,24 @@
  * connection is compared byte by byte with what byte_server sends, the others are thrown away
  * inside the kernel (MSG_TRUNC), so that copying them is not what is measured.
  *
- * usage: load_http [--close] [--sources N] ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS
+ * usage: load_http [--close] [--tls] [--resume] [--sources N] ADDRESS PORT PATH HOST BYTES
+ *                  CONNECTIONS SECONDS
  *
  * --close: "Connection: close", one connection per request; the server has to close it.
  * --sources: connections come from so many addresses of 127.1.0.0/16 in turn. Some proxies spread
  * clients over their workers by address, so one source would keep only one worker busy.
- * BYTES -1: answers of any length.
+ * --tls: TLS 1.3 with TLS_AES_128_GCM_SHA256, X25519 and an ECDSA certificate of P-256: nothing
+ * else is offered, so all servers do the same. --resume: each connection resumes the session of the
+ * one before it in its place. Both kinds of handshakes are counted. BYTES -1: answers of any
+ * length.
  *
  * Prints one JSON object. Exit status 1 when anything was not as it must be.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -39,7 +45,9 @@ struct conn {
 	int fd;
 	unsigned int number;
 	uint64_t start_ns;
-	bool connecting, in_body, checked, wants_out, answered;
+	bool connecting, in_body, checked, wants_out, answered, securing;
+	SSL *ssl;
+	SSL_SESSION *session;
 	int64_t left_bytes, offset;
 	size_t head_bytes;
 	char head[HEAD_MAX + 1];
@@ -48,12 +56,15 @@ struct conn {
 struct totals {
 	uint64_t requests, bytes;
 	uint64_t connect_errors, early_ends, bad_status, bad_length, bad_content, timeouts;
+	uint64_t tls_errors, full, resumed;
 };
 
 static struct sockaddr_in server;
 static char request[1024];
 static size_t request_len;
-static bool closing;
+static bool closing, resuming;
+static SSL_CTX *tls;
+static const char *host;
 static unsigned int source_count;
 static long long expected_bytes;
 static int epoll_fd;
@@ -108,12 +119,93 @@ static double percentile_us(double part)
 	return (double)latency_max_ns / 1000;
 }
 
+/* ---- TLS ---- */
+
+static SSL_CTX *make_tls(void)
+{
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+	if (!ctx || SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION) != 1 ||
+	    SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256") != 1 ||
+	    SSL_CTX_set1_groups_list(ctx, "X25519") != 1 ||
+	    SSL_CTX_set1_sigalgs_list(ctx, "ECDSA+SHA256") != 1)
+		return NULL;
+	SSL_CTX_set_read_ahead(ctx, 1);
+	return ctx;
+}
+
+static int tls_begin(struct conn *conn)
+{
+	conn->ssl = SSL_new(tls);
+	if (!conn->ssl || SSL_set_fd(conn->ssl, conn->fd) != 1 ||
+	    SSL_set_tlsext_host_name(conn->ssl, host) != 1)
+		return -1;
+	if (conn->session && SSL_set_session(conn->ssl, conn->session) != 1)
+		return -1;
+	SSL_set_connect_state(conn->ssl);
+	conn->securing = true;
+	return 0;
+}
+
+/* 1: secured; 0: it goes on, with *ret_out for when the socket takes more; -1: failed. */
+static int tls_handshake(struct conn *conn, bool *ret_out)
+{
+	int ret, error;
+
+	*ret_out = false;
+	ERR_clear_error();
+	ret = SSL_do_handshake(conn->ssl);
+	if (ret == 1) {
+		conn->securing = false;
+		if (SSL_session_reused(conn->ssl))
+			totals.resumed++;
+		else
+			totals.full++;
+		return 1;
+	}
+	error = SSL_get_error(conn->ssl, ret);
+	*ret_out = error == SSL_ERROR_WANT_WRITE;
+	return error == SSL_ERROR_WANT_READ || *ret_out ? 0 : -1;
+}
+
+/* With the answer at the latest its ticket was there. */
+static void tls_keep_session(struct conn *conn)
+{
+	SSL_SESSION_free(conn->session);
+	conn->session = SSL_get1_session(conn->ssl);
+}
+
+static void tls_end(struct conn *conn)
+{
+	/* Else OpenSSL takes it for broken off, and its session for not to be resumed. */
+	SSL_set_shutdown(conn->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+	SSL_free(conn->ssl);
+	conn->ssl = NULL;
+}
+
+/* As recv(); a broken end is an end. */
+static ssize_t tls_recv(struct conn *conn, char *data, size_t len)
+{
+	int got;
+
+	ERR_clear_error();
+	got = SSL_read(conn->ssl, data, (int)len);
+	if (got > 0)
+		return got;
+	if (SSL_get_error(conn->ssl, got) != SSL_ERROR_WANT_READ)
+		return 0;
+	errno = EAGAIN;
+	return -1;
+}
+
 /* ---- one connection ---- */
 
 static void conn_close(struct conn *conn)
 {
 	if (conn->fd < 0)
 		return;
+	if (conn->ssl)
+		tls_end(conn);
 	(void)close(conn->fd);
 	conn->fd = -1;
 	open_count--;
@@ -133,7 +225,17 @@ static int conn_ask(struct conn *conn)
 	conn->head_bytes = 0;
 	conn->in_body = conn->answered = false;
 	conn->offset = 0;
+	if (conn->ssl)
+		return SSL_write(conn->ssl, request, (int)request_len) == (int)request_len ? 0 : -1;
 	return send(conn->fd, request, request_len, MSG_NOSIGNAL) == (ssize_t)request_len ? 0 : -1;
+}
+
+/* A step of the way to the first request. 0 or -1; *ret_out: the socket has to take more first. */
+static int conn_secure(struct conn *conn, bool *ret_out)
+{
+	int ret = tls_handshake(conn, ret_out);
+
+	return ret > 0 ? conn_ask(conn) : ret;
 }
 
 static int bind_source(const struct conn *conn)
@@ -159,15 +261,18 @@ static void conn_open(struct conn *conn)
 		return;
 	}
 	open_count++;
-	conn->connecting = false;
-	if (!closing)
+	conn->connecting = conn->securing = false;
+	if (!closing || tls)
 		(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (source_count && bind_source(conn))
 		goto fail;
 	if (connect(conn->fd, (struct sockaddr *)&server, sizeof(server)) && errno != EINPROGRESS)
 		goto fail;
 	/* Over loopback the handshake is mostly through already. */
-	if (conn_ask(conn) < 0) {
+	if (tls) {
+		if (tls_begin(conn) || conn_secure(conn, &conn->connecting) < 0)
+			goto fail;
+	} else if (conn_ask(conn) < 0) {
 		if (errno != EAGAIN && errno != ENOTCONN && errno != EINPROGRESS)
 			goto fail;
 		conn->connecting = true;
@@ -185,6 +290,8 @@ static void conn_answered(struct conn *conn)
 
 	conn->answered = true;
 	conn->checked = true;
+	if (resuming)
+		tls_keep_session(conn);
 	/* What is answered after the time is up counts too: its work was done. */
 	totals.requests++;
 	latency[bucket_of(took_ns)]++;
@@ -274,19 +381,38 @@ static void conn_ended(struct conn *conn)
 		conn_open(conn);
 }
 
-static void on_input(struct conn *conn)
+static bool go_on_securing(struct conn *conn)
+{
+	bool out;
+
+	if (conn_secure(conn, &out) < 0) {
+		totals.tls_errors++;
+		conn_close(conn);
+	}
+	return conn->fd >= 0 && !conn->securing;
+}
+
+static ssize_t conn_recv(struct conn *conn, char *data, size_t len, bool drop)
+{
+	if (conn->ssl)
+		return tls_recv(conn, data, len);
+	return recv(conn->fd, data, len, drop ? MSG_TRUNC : 0);
+}
+
+/* False: there is no more to be read now. */
+static bool on_input(struct conn *conn)
 {
 	bool drop = conn->in_body && (conn->checked || expected_bytes < 0);
 	bool head = !conn->in_body && !conn->answered;
-	ssize_t got =
-		head ? recv(conn->fd, conn->head + conn->head_bytes, HEAD_MAX - conn->head_bytes, 0)
-		     : recv(conn->fd, scratch, sizeof(scratch), drop ? MSG_TRUNC : 0);
+	ssize_t got = head ? conn_recv(conn, conn->head + conn->head_bytes,
+				       HEAD_MAX - conn->head_bytes, false)
+			   : conn_recv(conn, scratch, sizeof(scratch), drop);
 
 	if (got < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (got <= 0) {
 		conn_ended(conn);
-		return;
+		return false;
 	}
 	if (conn->answered) {
 		totals.bad_length++;
@@ -296,6 +422,7 @@ static void on_input(struct conn *conn)
 	} else if (!take_head(conn, got)) {
 		conn_close(conn);
 	}
+	return conn->ssl != NULL;
 }
 
 static void on_output(struct conn *conn)
@@ -304,7 +431,7 @@ static void on_output(struct conn *conn)
 	socklen_t len = sizeof(error);
 
 	(void)getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len);
-	if (error || conn_ask(conn) < 0) {
+	if (error || (conn->ssl ? conn_secure(conn, &conn->connecting) : conn_ask(conn)) < 0) {
 		totals.connect_errors++;
 		conn_close(conn);
 		return;
@@ -331,10 +458,14 @@ static void run(struct conn *conns, unsigned int count)
 
 			if (conn->fd < 0)
 				continue;
-			if (conn->connecting)
+			if (conn->connecting) {
 				on_output(conn);
-			else
-				on_input(conn);
+				continue;
+			}
+			if (conn->securing && !go_on_securing(conn))
+				continue;
+			while (on_input(conn))
+				;
 		}
 		if (now_ns() > end_ns + DRAIN_NS) {
 			totals.timeouts += open_count;
@@ -346,17 +477,21 @@ static void run(struct conn *conns, unsigned int count)
 static int report(double seconds)
 {
 	uint64_t errors = totals.connect_errors + totals.early_ends + totals.bad_status +
-			  totals.bad_length + totals.bad_content + totals.timeouts;
+			  totals.bad_length + totals.bad_content + totals.timeouts +
+			  totals.tls_errors;
 
 	printf("{\"requests\": %llu, \"bytes\": %llu, \"seconds\": %.6f, "
 	       "\"p50_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"errors\": {",
 	       (unsigned long long)totals.requests, (unsigned long long)totals.bytes, seconds,
 	       percentile_us(0.5), percentile_us(0.99), (double)latency_max_ns / 1000);
 	printf("\"connect\": %llu, \"early_end\": %llu, \"status\": %llu, \"length\": %llu, "
-	       "\"content\": %llu, \"timeout\": %llu}}\n",
+	       "\"content\": %llu, \"timeout\": %llu, \"tls\": %llu}, \"full_handshakes\": %llu, "
+	       "\"resumed_handshakes\": %llu}\n",
 	       (unsigned long long)totals.connect_errors, (unsigned long long)totals.early_ends,
 	       (unsigned long long)totals.bad_status, (unsigned long long)totals.bad_length,
-	       (unsigned long long)totals.bad_content, (unsigned long long)totals.timeouts);
+	       (unsigned long long)totals.bad_content, (unsigned long long)totals.timeouts,
+	       (unsigned long long)totals.tls_errors, (unsigned long long)totals.full,
+	       (unsigned long long)totals.resumed);
 	return errors || !totals.requests;
 }
 
@@ -367,6 +502,12 @@ static bool read_options(int *argc, char ***argv)
 
 		if (!strcmp(option, "--close")) {
 			closing = true;
+		} else if (!strcmp(option, "--tls")) {
+			tls = make_tls();
+			if (!tls)
+				return false;
+		} else if (!strcmp(option, "--resume")) {
+			resuming = true;
 		} else if (!strcmp(option, "--sources") && *argc > 2) {
 			source_count = (unsigned int)MIN(strtoul((*argv)[2], NULL, 10), 60000ul);
 			(*argc)--;
@@ -377,7 +518,7 @@ static bool read_options(int *argc, char ***argv)
 		(*argc)--;
 		(*argv)++;
 	}
-	return *argc == 8;
+	return *argc == 8 && (tls || !resuming);
 }
 
 int main(int argc, char **argv)
@@ -387,13 +528,14 @@ int main(int argc, char **argv)
 	uint64_t start_ns;
 
 	if (!read_options(&argc, &argv)) {
-		fprintf(stderr, "usage: load_http [--close] [--sources N] ADDRESS PORT PATH HOST "
-				"BYTES CONNECTIONS SECONDS\n");
+		fprintf(stderr, "usage: load_http [--close] [--tls] [--resume] [--sources N] "
+				"ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS\n");
 		return 2;
 	}
 	server = (struct sockaddr_in){.sin_family = AF_INET,
 				      .sin_port = htons((uint16_t)atoi(argv[2]))};
 	expected_bytes = atoll(argv[5]);
+	host = argv[4];
 	count = (unsigned int)strtoul(argv[6], NULL, 10);
 	request_len = (size_t)snprintf(request, sizeof(request),
 				       "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load_http\r\n"

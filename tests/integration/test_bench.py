@@ -63,6 +63,24 @@ def test_the_load_generator_fails_for_each_wrong_answer(reply, error):
     assert (wrong, code) == ({error} if error else set(), 1 if error else 0)
 
 
+@pytest.mark.parametrize("close, resume, full, resumed, good", [
+    (False, False, 8, 0, True), (False, False, 7, 0, False), (False, False, 8, 1, False),
+    (True, False, 100, 0, True), (True, False, 99, 1, False), (True, False, 99, 0, False),
+    (True, True, 8, 92, True), (True, True, 9, 91, False), (True, True, 100, 0, False),
+    (True, True, 8, 91, False),
+])
+def test_handshakes_of_the_other_kind_make_a_load_fail(close, resume, full, resumed, good):
+    code = ("import sys; sys.path.insert(0, sys.argv[1])\n"
+            "from benchlib.load import Load\n"
+            f"load = Load('/', 1, 8, close={close}, tls=True, resume={resume})\n"
+            "load._check_handshakes({'requests': 100, "
+            f"'full_handshakes': {full}, 'resumed_handshakes': {resumed}}})\n")
+    done = subprocess.run([sys.executable, "-B", "-c", code, BENCHES], capture_output=True,
+                          text=True, timeout=60, check=False)
+    assert (done.returncode == 0) == good, done.stderr
+    assert good or "BadLoad" in done.stderr
+
+
 def test_the_bench_of_files_writes_every_figure_for_every_case(tmp_path):
     output = tmp_path / "files.json"
     done = subprocess.run(
@@ -84,9 +102,12 @@ def test_the_bench_of_idle_connections_writes_its_figure(tmp_path):
         capture_output=True, text=True, timeout=120, check=False, preexec_fn=die_with_parent)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(output.read_text())
-    row, = found["rows"]
-    assert row["ours"] > 0 and set(row["peers"]) == {"nginx", "haproxy"}
-    assert row["bar"] == 6144 and row["unit"] == "bytes each"
+    clear, secure = found["rows"]
+    for row in (clear, secure):
+        assert row["ours"] > 0 and set(row["peers"]) == {"nginx", "haproxy"}
+        assert row["unit"] == "bytes each"
+    assert (clear["bar"], secure["bar"]) == (6144, 16384)
+    assert "TLS" in secure["name"]
 
 
 def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
@@ -100,7 +121,8 @@ def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
     found = json.loads(output.read_text())
     assert found["machine"] and not found["problems"]
     names = {row["name"] for row in found["rows"]}
-    assert names == {f"{case} 1w {figure}" for case in ("small", "new", "256k")
+    assert names == {f"{case} 1w {figure}" for case in ("small", "new", "256k", "https", "handshake",
+                                                             "resumed")
                      for figure in FIGURES}
     for row in found["rows"]:
         assert row["rounds"] == 1 and row["unit"] and row["peer_name"] in ("nginx", "haproxy")

@@ -31,6 +31,9 @@ class Load:
     host: str = HOST
     tool: str = "load_http"
 
+    tls: bool = False    # 1.3, to the proxy's other port
+    resume: bool = False # each connection the session of the one before
+
     streams: int = 0 # on each connection, of HTTP/2 in clear text; 0: HTTP/1
 
     def command(self, port, seconds):
@@ -43,8 +46,9 @@ class Load:
             close = ["-H", "Connection: close"] if self.close else []
             return ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}",
                     "--latency", "-H", f"Host: {self.host}", *close,
-                    f"http://127.0.0.1:{port}{self.path}"]
+                    f"http{'s' * self.tls}://127.0.0.1:{port}{self.path}"]
         return [str(build_dir() / "tests/bench/load_http"), *(["--close"] if self.close else []),
+                *(["--tls"] if self.tls else []), *(["--resume"] if self.resume else []),
                 "--sources", str(self.sources), "127.0.0.1", str(port), self.path, self.host,
                 str(self.size_bytes), str(self.connections), str(seconds)]
 
@@ -60,10 +64,26 @@ class Load:
             found = self._read_h2load(output)
         else:
             found = self._read_wrk(output) if self.tool == "wrk" else self._read_own(output)
+        if self.tls and self.tool != "wrk":
+            self._check_handshakes(found)
         if process.returncode or any(found["errors"].values()) or not found["requests"]:
             raise BadLoad(f"{self.tool}: {output.strip()}")
         found["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
         return found
+
+    def _check_handshakes(self, found):
+        """Of the kind that is measured, each of them."""
+        full, resumed = found["full_handshakes"], found["resumed_handshakes"]
+        wanted = found["requests"] if self.close else self.connections
+        if self.resume:
+            # The first one of each connection's place has nothing to resume.
+            good = full <= self.connections and full + resumed >= wanted and \
+                (resumed or wanted <= self.connections)
+        else:
+            good = full >= wanted and not resumed
+        if not good:
+            raise BadLoad(f"{full} full and {resumed} resumed handshakes for {found['requests']} "
+                          f"requests on {self.connections} connections")
 
     @staticmethod
     def _read_own(output):

@@ -17,6 +17,7 @@ from .machine import TOP, Unusable, build_dir, family_cpu_ns, set_affinity
 START_S = 30
 STOP_S = 20
 LOG_S = 3
+TLS_PORTS = 1000 # above those in clear text
 HOST = "bench.example"
 NGINX, HAPROXY = "/usr/sbin/nginx", "/usr/sbin/haproxy"
 
@@ -98,8 +99,26 @@ class Backend(Program):
         return [build_dir() / "tests/bench/byte_server", "127.0.0.1", self.port]
 
 
+def make_certificate(place):
+    """One for all proxies: ECDSA of P-256. The PEM file has the key too."""
+    path = place.directory / "bench.pem"
+    if path.exists():
+        return path
+    done = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-days", "30", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}",
+         "-keyout", "-", "-out", "-"], capture_output=True, timeout=START_S, check=False)
+    if done.returncode:
+        raise Unusable("openssl req: " + done.stderr.decode(errors="replace").strip())
+    path.touch(0o600)
+    path.write_bytes(done.stdout)
+    shutil.chown(path, "nobody")
+    return path
+
+
 class Proxy(Program):
     """
+    tls_port: the same with TLS 1.3 in front of it, where the program has it.
     workers: threads or processes that serve. backend: a started Backend. The access log is on, and
     take_log_lines() says how many lines came since it was asked last.
     """
@@ -111,6 +130,8 @@ class Proxy(Program):
         self.backend, self.workers = backend, workers
         self.log = self.directory / "access.log"
         self.logs = True
+        self.tls_port = port + TLS_PORTS
+        self.certificate = make_certificate(place)
         self.prepare()
 
     def prepare(self):
@@ -162,6 +183,11 @@ http {{
 	}}
 	server {{
 		listen 127.0.0.1:{port} {listen} reuseport backlog=4096;
+		listen 127.0.0.1:{tls_port} ssl {listen} reuseport backlog=4096;
+		ssl_certificate {certificate};
+		ssl_certificate_key {certificate};
+		ssl_protocols TLSv1.3;
+		ssl_session_timeout 1h;
 		server_name {host};
 		location / {{
 			proxy_pass http://backend;
@@ -189,7 +215,8 @@ class Nginx(Proxy):
         self.conf.write_text(NGINX_CONF.format(
             workers=self.workers, directory=self.directory, log=self.log, port=self.port,
             affinity="worker_cpu_affinity auto;" if self.workers > 1 else "",
-            backend_port=self.backend.port, host=HOST, body=self.body, listen=self.listen))
+            backend_port=self.backend.port, host=HOST, body=self.body, listen=self.listen,
+            tls_port=self.tls_port, certificate=self.certificate))
 
     def command(self):
         if not shutil.which(NGINX):
@@ -264,6 +291,7 @@ global
 	maxconn 2048
 	log stdout format raw local0
 	tune.bufsize {bufsize}
+	ssl-default-bind-options ssl-min-ver TLSv1.3
 	{tune}
 defaults
 	mode http
@@ -279,6 +307,7 @@ defaults
 	{options}
 frontend bench
 	bind 127.0.0.1:{port} backlog 4096
+	bind 127.0.0.1:{tls_port} backlog 4096 ssl crt {certificate}
 	default_backend backend
 backend backend
 	server one 127.0.0.1:{backend_port} pool-max-conn 256
@@ -296,7 +325,8 @@ class Haproxy(Proxy):
             workers=self.workers, port=self.port, backend_port=self.backend.port,
             affinity=f"cpu-map auto:1/1-{self.workers} 0-{self.workers - 1}"
             if self.workers > 1 else "",
-            bufsize=self.bufsize, tune=self.tune, options=self.options))
+            bufsize=self.bufsize, tune=self.tune, options=self.options, tls_port=self.tls_port,
+            certificate=self.certificate))
 
     def command(self):
         if not shutil.which(HAPROXY):
@@ -339,6 +369,8 @@ SLUICE_KEYS = {
 }
 SLUICE_BODY = """listeners:
   - {{ name: bench, address: "127.0.0.1:{port}", protocol: http }}
+  - {{ name: secure, address: "127.0.0.1:{tls_port}", protocol: http,
+      tls: {{ certificates: [ {{ cert: {certificate}, key: {certificate} }} ] }} }}
 upstreams:
   - {{ name: backend, endpoints: [ 127.0.0.1:{backend_port} ] }}
 """
@@ -391,7 +423,8 @@ class Sluice(Proxy):
     def text(self, keys, routes):
         values = {"workers": self.workers, "directory": self.directory, "pins": self.pins,
                   "log": self.log, "metrics_port": self.metrics_port, "port": self.port,
-                  "backend_port": self.backend.port}
+                  "backend_port": self.backend.port, "tls_port": self.tls_port,
+                  "certificate": self.certificate}
         return (SLUICE_HEAD.format(**values) +
                 "".join(SLUICE_KEYS[key].format(**values) for key in keys) + self.extra +
                 SLUICE_BODY.format(**values) + "routes:\n" +

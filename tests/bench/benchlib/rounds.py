@@ -22,7 +22,7 @@ FIGURES = {
 
 def run_load(proxy, load, seconds, cpus):
     try:
-        return load.run(proxy.port, seconds, cpus)
+        return load.run(proxy.tls_port if load.tls else proxy.port, seconds, cpus)
     except BadLoad as error:
         raise BadLoad(f"{proxy.name}: {error}") from None
 
