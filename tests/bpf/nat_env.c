@@ -24,7 +24,7 @@ static const struct {
 	uint16_t port;
 	uint16_t to_port;
 	uint8_t protocol;
-} services[NAT_ENV_SERVICES] = {
+} services[NAT_ENV_SERVICES + 1] = {
 	[NAT_ENV_TCP] = {NAT_ENV_TCP_PORT, NAT_ENV_TO_PORT, IPPROTO_TCP},
 	[NAT_ENV_UDP] = {NAT_ENV_UDP_PORT, NAT_ENV_TO_PORT, IPPROTO_UDP},
 	[NAT_ENV_KEEP] = {NAT_ENV_KEEP_PORT, 0, IPPROTO_TCP},
@@ -138,7 +138,7 @@ static void set_key(const struct sl_service_key *key)
 	put(map_fd("sl_svc_keys"), place, key);
 }
 
-static void set_service(enum nat_env_service number)
+static void put_service(enum nat_env_service number)
 {
 	struct sl_service service = {
 		.flags = SL_SERVICE_LIVE,
@@ -148,6 +148,22 @@ static void set_service(enum nat_env_service number)
 		.backend_base = first_backend(number),
 		.backend_count = NAT_ENV_BACKENDS + 1,
 	};
+
+	for (unsigned int i = 1; i <= NAT_ENV_BACKENDS; i++)
+		nat_env_set_backend(number, i, SL_BACKEND_LIVE);
+	nat_env_set_fresh(number, 0);
+	put(map_fd("sl_services"), number, &service);
+}
+
+static void put_state(uint32_t range_count)
+{
+	put(map_fd("sl_svc_state"), 0,
+	    &(struct sl_service_state){.range_count = range_count,
+				       .key_count = NAT_ENV_SERVICES + 1});
+}
+
+static void set_service(enum nat_env_service number)
+{
 	struct sl_service_key key = {
 		.addr_be = {htonl(NAT_ENV_VIP)},
 		.port = services[number].port,
@@ -156,16 +172,33 @@ static void set_service(enum nat_env_service number)
 		.value = number + 1,
 	};
 
-	for (unsigned int i = 1; i <= NAT_ENV_BACKENDS; i++)
-		nat_env_set_backend(number, i, SL_BACKEND_LIVE);
-	nat_env_set_fresh(number, 0);
-	put(map_fd("sl_services"), number, &service);
+	put_service(number);
 	set_key(&key);
 	key.port = key.protocol = 0;
 	key.value = SL_SERVICE_KEY_ADDRESS;
 	set_key(&key);
-	put(map_fd("sl_svc_state"), 0,
-	    &(struct sl_service_state){.key_count = NAT_ENV_SERVICES + 1});
+	put_state(0);
+}
+
+void nat_env_add_range(void)
+{
+	struct sl_service_ranges ranges = {
+		.count = 1,
+		.ranges = {{.first = NAT_ENV_RANGE_FIRST,
+			    .last = NAT_ENV_RANGE_LAST,
+			    .service = NAT_ENV_RANGE}},
+	};
+	struct sl_service_key key = {
+		.addr_be = {htonl(NAT_ENV_VIP)},
+		.family = SL_FAMILY_V4,
+		.value = SL_SERVICE_KEY_ADDRESS,
+		.ranges = 1,
+	};
+
+	put_service(NAT_ENV_RANGE);
+	put(map_fd("sl_svc_ranges"), 0, &ranges);
+	set_key(&key);
+	put_state(1);
 }
 
 static void open_object(void)

@@ -22,18 +22,29 @@
 #define NAT_ENV_BACKEND(number) (NAT_IP(10, 1, 0, 0) + (number))
 
 /* All have NAT_ENV_VIP. The first two change the port, the third keeps what the client called. */
-enum nat_env_service { NAT_ENV_TCP, NAT_ENV_UDP, NAT_ENV_KEEP, NAT_ENV_SERVICES };
+enum nat_env_service {
+	NAT_ENV_TCP,
+	NAT_ENV_UDP,
+	NAT_ENV_KEEP,
+	NAT_ENV_SERVICES,
+	NAT_ENV_RANGE = NAT_ENV_SERVICES, /* of nat_env_add_range() */
+};
 
 #define NAT_ENV_TCP_PORT  80
 #define NAT_ENV_UDP_PORT  53
 #define NAT_ENV_KEEP_PORT 8443
 #define NAT_ENV_TO_PORT	  8080 /* of the backends of the first two */
 
+#define NAT_ENV_RANGE_FIRST 20000
+#define NAT_ENV_RANGE_LAST  20009
+
 /* Like env_setup(), with the wires. */
 int nat_env_setup(void **state);
 int nat_env_teardown(void **state);
 /* Skips without root; then services as above, one source address with these lines, no flows. */
 void nat_env_begin(unsigned int line_first, unsigned int line_count);
+/* One more service, which has these ports in a range, of both protocols, and keeps them. */
+void nat_env_add_range(void);
 /* One more source address, NAT_ENV_SOURCE + index; gives all slots to it when it is alone. */
 void nat_env_add_source(unsigned int index, unsigned int line_first, unsigned int line_count);
 void nat_env_set_slots(bool previous, unsigned int address, unsigned int line_first,

@@ -265,6 +265,44 @@ static void test_packet_without_a_flow_does_not_begin_one(void **state)
 	assert_int_equal(nat_env_count(0), 0);
 }
 
+/* Their place is that of the address' key: the port alone tells them apart. */
+static void test_flows_of_a_range_of_ports_are_kept_apart_by_port_and_protocol(void **state)
+{
+	static const struct {
+		uint16_t port;
+		uint8_t protocol;
+	} rows[] = {
+		{NAT_ENV_RANGE_FIRST, 6},     {NAT_ENV_RANGE_FIRST, 17}, {NAT_ENV_RANGE_LAST, 6},
+		{NAT_ENV_RANGE_FIRST + 1, 6}, {NAT_ENV_RANGE_LAST, 17},
+	};
+	struct nat_tuple4 tuples[ARRAY_SIZE(rows)], seen[ARRAY_SIZE(rows)], home_tuple, expected;
+
+	nat_env_begin(LINES_FIRST, LINES_COUNT);
+	nat_env_add_range();
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		tuples[i] = client_to(NAT_ENV_TCP, 40020);
+		tuples[i].dst_port = rows[i].port;
+		tuples[i].protocol = rows[i].protocol;
+		seen[i] = forward(&tuples[i], NAT_SYN);
+		assert_int_equal(seen[i].src, NAT_ENV_SOURCE);
+		assert_int_equal(seen[i].dst_port, rows[i].port);
+		assert_int_equal(nat_env_count(0), i + 1);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct nat_tuple4 again;
+
+		home_tuple = answer(&seen[i], NAT_SYN | NAT_ACK);
+		expected = turned(&tuples[i]);
+		assert_tuple(&home_tuple, &expected);
+		again = forward(&tuples[i], NAT_ACK);
+		assert_tuple(&again, &seen[i]);
+	}
+	assert_int_equal(nat_env_count(0), ARRAY_SIZE(rows));
+	tuples[0].dst_port = NAT_ENV_RANGE_LAST + 1;
+	build(&packet, &tuples[0], NAT_SYN);
+	nat_env_expect(&packet, XDP_PASS, SL_REASON_PASS);
+}
+
 static void test_full_table_drops_new_flows_and_serves_old_ones(void **state)
 {
 	struct nat_tuple4 first = client_to(NAT_ENV_UDP, 40008), tuple = first, seen;
@@ -630,6 +668,8 @@ int main(void)
 		cmocka_unit_test(test_ip_options_are_kept),
 		cmocka_unit_test(test_every_truncation_is_dropped_and_makes_no_flow),
 		cmocka_unit_test(test_packet_without_a_flow_does_not_begin_one),
+		cmocka_unit_test(
+			test_flows_of_a_range_of_ports_are_kept_apart_by_port_and_protocol),
 		cmocka_unit_test(test_full_table_drops_new_flows_and_serves_old_ones),
 		cmocka_unit_test(test_two_lines_fill_up_before_a_flow_is_refused),
 		cmocka_unit_test(test_entry_is_used_again_only_when_it_is_idle),
