@@ -15,7 +15,7 @@
 /* A key goes to its second bucket only when the first is this full: one look finds most. */
 #define CROWDED	   6
 #define STALE_MIN  64
-#define HITS_TRIES 8
+#define HITS_TRIES 10000 /* of nanoseconds; one that is FULL for longer has no packet at work */
 
 /* ---- shape ---- */
 
@@ -414,9 +414,11 @@ static __u64 *beside_slot(__u64 *slot, uint32_t line)
 	return slot + (size_t)line * SL_ACCESS_SLOTS;
 }
 
-static struct sl_counter slot_hits(const struct access_set *set, __u64 *slot)
+/* False: one of them is on its way into the counter of the entry. */
+static bool slot_hits(const struct access_set *set, __u64 *slot, struct sl_counter *ret_sum)
 {
 	struct sl_counter sum = {0};
+	uint64_t all = 0;
 
 	for (uint32_t stripe = 0; stripe <= head(set)->stripe_mask; stripe++) {
 		uint64_t hits = __atomic_load_n(
@@ -424,8 +426,10 @@ static struct sl_counter slot_hits(const struct access_set *set, __u64 *slot)
 
 		sum.packets += hits >> SL_ACCESS_HIT_PACKETS_AT;
 		sum.bytes += hits & SL_ACCESS_HIT_BYTES;
+		all |= hits;
 	}
-	return sum;
+	*ret_sum = sum;
+	return !(all & SL_ACCESS_HIT_FULL);
 }
 
 struct sl_counter access_set_hits(const struct access_set *set, uint32_t place)
@@ -441,11 +445,12 @@ struct sl_counter access_set_hits(const struct access_set *set, uint32_t place)
 	slot = find_slot(set, &key);
 	if (!slot)
 		return sum;
-	/* Packets may move what the slot has counted meanwhile; each a million hits, so rarely. */
+	/* Nothing was seen twice if no packet was at the slot and the counter stayed the same. */
 	for (int tries = 0; tries < HITS_TRIES; tries++) {
-		hits = slot_hits(set, slot);
+		bool is_whole = slot_hits(set, slot, &hits);
+
 		again = read_counter(counter_at(set, place));
-		if (again.packets == sum.packets && again.bytes == sum.bytes)
+		if (is_whole && again.packets == sum.packets && again.bytes == sum.bytes)
 			break;
 		sum = again;
 	}
