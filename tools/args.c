@@ -7,7 +7,8 @@
 #include "base/str.h"
 #include "tools/cli.h"
 
-#define QUOTED_MAX 80
+#define QUOTED_MAX   80
+#define ARG_KEYS_MAX 16
 
 const char *args_peek(const struct args *args)
 {
@@ -106,11 +107,11 @@ int names_require(struct cli *cli, const char *what, const char *word, const cha
 
 int args_read_keys(struct cli *cli, struct args *args, const struct arg_key *keys)
 {
-	const char *names[COMMANDS_MAX + 1] = {NULL};
-	bool seen[COMMANDS_MAX] = {false};
+	const char *names[ARG_KEYS_MAX + 1] = {NULL};
+	bool seen[ARG_KEYS_MAX] = {false};
 	const char *word;
 
-	for (int i = 0; keys[i].name && i < COMMANDS_MAX; i++)
+	for (int i = 0; keys[i].name && i < ARG_KEYS_MAX; i++)
 		names[i] = keys[i].name;
 	while ((word = args_take(args))) {
 		int key = names_require(cli, "key", word, names);

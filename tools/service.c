@@ -125,8 +125,10 @@ int service_flatten(struct cli *cli, json_t *doc)
 static int backends_cell(const json_t *row, struct buf *out)
 {
 	const json_t *backends = json_object_get(row, "backends");
+	const json_t *left = json_object_get(row, "deleted_in_s");
 	size_t index, up = 0;
 	json_t *backend;
+	int error;
 
 	json_array_foreach((json_t *)backends, index, backend)
 	{
@@ -134,8 +136,14 @@ static int backends_cell(const json_t *row, struct buf *out)
 
 		up += state && !strcmp(state, "up");
 	}
-	return buf_printf(out, "%zu of %zu up%s", up, json_array_size(backends),
-			  json_is_true(document_get(row, "health.fail_open")) ? ", fail open" : "");
+	error = buf_printf(out, "%zu of %zu up%s", up, json_array_size(backends),
+			   json_is_true(document_get(row, "health.fail_open")) ? ", fail open"
+									       : "");
+	if (error || !json_is_integer(left))
+		return error;
+	error = buf_append(out, STR(", deleted in "));
+	return error ? error
+		     : output_seconds(out, (uint64_t)MAX(json_integer_value(left), (json_int_t)0));
 }
 
 /* Slots on their way from one backend to another. */
@@ -312,7 +320,9 @@ const struct object object_service = {
 		"                                    forward MODE [affinity AFFINITY] "
 		"[drain DURATION]\n"
 		"                                    [slots N]\n"
-		"       sluice [OPTIONS] service delete NAME\n"
+		"                                    [probe tcp] [port PORT] [interval DURATION]\n"
+		"                                    [timeout DURATION] [rise N] [fall N]\n"
+		"       sluice [OPTIONS] service delete NAME [drain DURATION]\n"
 		"       sluice [OPTIONS] service nat [name NAME] [client CIDR] [backend ADDRESS]\n"
 		"                                    [state STATE] [limit N]\n"
 		"       sluice [OPTIONS] service counters\n"

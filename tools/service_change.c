@@ -45,10 +45,20 @@ static json_t *make_request(const struct service_words *words)
 	const struct {
 		const char *key, *value;
 	} members[] = {
-		{"name", words->name},	       {"address", words->address},
-		{"ports", words->ports},       {"protocol", words->protocol},
-		{"forward", words->forward},   {"affinity", words->affinity},
-		{"drain_ms", words->drain_ms}, {"slots", words->slots},
+		{"name", words->name},
+		{"address", words->address},
+		{"ports", words->ports},
+		{"protocol", words->protocol},
+		{"forward", words->forward},
+		{"affinity", words->affinity},
+		{"drain_ms", words->drain_ms},
+		{"slots", words->slots},
+		{"probe", words->probe},
+		{"health_port", words->health_port},
+		{"interval_ms", words->interval_ms},
+		{"timeout_ms", words->timeout_ms},
+		{"rise", words->rise},
+		{"fall", words->fall},
 	};
 	json_t *request = json_object();
 
@@ -86,35 +96,53 @@ static int add_words(struct cli *cli, const struct service_words *words)
 	return error ? error : tell(cli, words->name, "added", answer);
 }
 
+/* A duration in words as the number of milliseconds that goes over the wire; NULL stays. */
+static int duration_word(struct cli *cli, const char *key, const char **word, uint64_t min_ms,
+			 uint64_t max_ms, char buf[24])
+{
+	uint64_t number = 0;
+	int error = args_parse_duration(cli, key, *word, min_ms, max_ms, &number);
+
+	if (error || !*word)
+		return error;
+	(void)snprintf(buf, 24, "%llu", (unsigned long long)number);
+	*word = buf;
+	return 0;
+}
+
 int service_add(struct cli *cli, struct args *args)
 {
 	struct service_words words = {0};
-	const char *drain = NULL;
 	const struct arg_key keys[] = {
 		{"address", "ADDRESSES", &words.address},
 		{"ports", "PORTS", &words.ports},
 		{"protocol", "PROTOCOL", &words.protocol},
 		{"forward", "MODE", &words.forward},
 		{"affinity", "AFFINITY", &words.affinity},
-		{"drain", "DURATION", &drain},
+		{"drain", "DURATION", &words.drain_ms},
 		{"slots", "N", &words.slots},
+		{"probe", "PROBE", &words.probe},
+		{"port", "PORT", &words.health_port},
+		{"interval", "DURATION", &words.interval_ms},
+		{"timeout", "DURATION", &words.timeout_ms},
+		{"rise", "N", &words.rise},
+		{"fall", "N", &words.fall},
 		{NULL, NULL, NULL},
 	};
-	char drain_ms[24];
-	uint64_t number = 0;
+	char drain_ms[24], interval_ms[24], timeout_ms[24];
 	int error = args_read_value(cli, args, "name", "NAME", &words.name);
 
 	if (!error)
 		error = args_read_keys(cli, args, keys);
 	if (!error)
-		error = args_parse_duration(cli, "drain", drain, 0, SERVICE_DRAIN_MAX_MS, &number);
-	if (error)
-		return error;
-	if (drain) {
-		(void)snprintf(drain_ms, sizeof(drain_ms), "%llu", (unsigned long long)number);
-		words.drain_ms = drain_ms;
-	}
-	return add_words(cli, &words);
+		error = duration_word(cli, "drain", &words.drain_ms, 0, SERVICE_DRAIN_MAX_MS,
+				      drain_ms);
+	if (!error)
+		error = duration_word(cli, "interval", &words.interval_ms, 100, 3600000,
+				      interval_ms);
+	if (!error)
+		error = duration_word(cli, "timeout", &words.timeout_ms, 10, 60000, timeout_ms);
+	return error ? error : add_words(cli, &words);
 }
 
 int service_delete(struct cli *cli, struct args *args)
@@ -122,24 +150,35 @@ int service_delete(struct cli *cli, struct args *args)
 	_cleanup_(buf_done)
 	struct buf target;
 	_cleanup_json_ json_t *answer = NULL;
-	const char *name = NULL;
+	const char *name = NULL, *drain = NULL;
+	const struct arg_key keys[] = {{"drain", "DURATION", &drain}, {NULL, NULL, NULL}};
+	uint64_t drain_ms = 0;
 	int error = args_read_value(cli, args, "name", "NAME", &name);
 
 	buf_init(&target, 4096);
 	if (!error)
-		error = args_expect_end(cli, args);
+		error = args_read_keys(cli, args, keys);
+	if (!error)
+		error = args_parse_duration(cli, "drain", drain, 0, SERVICE_DRAIN_MAX_MS,
+					    &drain_ms);
 	if (error)
 		return error;
 	if (strlen(name) >= SL_SERVICE_NAME_MAX)
 		return p_err(cli, -ENOENT, "there is no service of so long a name");
 	if (buf_append(&target, STR("/v1/services?name=")) ||
 	    client_append_encoded(&target, str_from_cstr(name)) ||
+	    (drain_ms && buf_printf(&target, "&drain_ms=%llu", (unsigned long long)drain_ms)) ||
 	    buf_append(&target, str_make("", 1)))
 		return p_out_of_memory(cli);
 	error = client_try(cli, "DELETE", buf_str(&target).ptr, NULL, &answer);
+	if (error == -ENOTCONN && drain_ms)
+		return p_err(cli, error,
+			     "%s; without one nobody would delete the service when its drain is "
+			     "over; start sluiced, or leave 'drain' out",
+			     cli->absence);
 	if (error == -ENOTCONN)
 		error = service_offline_delete(cli, name);
 	else if (!error)
 		error = service_check_answer(cli, answer);
-	return error ? error : tell(cli, name, "deleted", answer);
+	return error ? error : tell(cli, name, drain_ms ? "draining" : "deleted", answer);
 }

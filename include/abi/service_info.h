@@ -20,7 +20,7 @@ enum sl_service_use {
 /* Element of sl_svc_info, by service. */
 struct sl_service_info {
 	char name[SL_SERVICE_NAME_MAX];
-	__u64 until_boot_ns; /* LEAVING */
+	__u64 until_boot_ns; /* LEAVING; USED: it is deleted then, 0: it stays */
 	__u32 use;	     /* enum sl_service_use */
 	__u8 protocol;	     /* IPPROTO_TCP, IPPROTO_UDP; 0: both */
 	__u8 from_cli;

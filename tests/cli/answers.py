@@ -103,7 +103,8 @@ EXPLAINED = {
 
 SERVICES = {"services": [
     {"name": "dns", "addresses": ["192.0.2.53:53/udp", "[2001:db8::53]:53/udp"], "protocol": "udp",
-     "forward": "ipip", "affinity": "five-tuple", "origin": "config", "drain_ms": 30000, "slots": 65537,
+     "forward": "ipip", "affinity": "five-tuple", "origin": "config", "drain_ms": 30000, "deleted_in_s": None,
+     "slots": 65537,
      "phases": {"clean": 43691, "split": 0, "record": 21846, "listed": 0},
      "packets": 1250000, "bytes": 98000000, "dropped": 1217,
      "drops": {"service_no_neigh": 1200, "service_too_big_drop": 17}, "health": {

@@ -119,7 +119,7 @@ def complete(words, env=None):
     (["decap", "attach", "address", "192.0.2.1", "a"], ["address"]),
     (["deny", "add", ""], []), (["b"], ["backend", "batch"]),
     (["service", ""], ["show", "list", "add", "delete", "nat", "counters", "help", "name"]),
-    (["service", "add", ""], []), (["service", "add", "web", "p"], ["ports", "protocol"]),
+    (["service", "add", ""], []), (["service", "add", "web", "p"], ["ports", "protocol", "probe", "port"]),
     (["service", "add", "web", "protocol", ""], ["tcp", "udp", "any"]),
     (["service", "add", "web", "forward", ""], ["ipip", "nat"]),
     (["service", "nat", "state", "e"], ["established"]),

@@ -1,5 +1,6 @@
 """L4 services whole: a client, the node, and backends with `sluice decap`; TCP and UDP."""
 import contextlib
+import errno
 import random
 import signal
 import socket
@@ -121,6 +122,33 @@ def test_connections_outlive_the_drain_of_their_backend(place, node):
             assert [peer.say(b"again") for peer in new] == placed
         with peers(place, VIP, 60) as newest:
             assert 0 in {peer.say(b"newest") for peer in newest}
+
+
+def test_connections_go_on_while_their_service_is_being_deleted(place, node):
+    node.configure(f"dataplane: {{ interfaces: [ {{ name: {DOWN}, xdp: native }} ] }}\nlisteners: []\nroutes: []\n")
+    node.start()
+    node.cli("service", "add", "made", "address", VIP, "ports", str(TCP_PORT), "protocol", "tcp", "forward", "ipip",
+             check=True)
+    for each in range(BACKENDS):
+        node.cli("backend", "add", backend(each), "service", "made", check=True)
+    with peers(place, VIP, 30) as old, contextlib.ExitStack() as stack:
+        before = [peer.say(b"before") for peer in old]
+        assert set(before) == set(range(BACKENDS))
+        node.cli("service", "delete", "made", "drain", "1h", check=True)
+        assert 0 < service(node, "made")["deleted_in_s"] <= 3600
+        for _ in range(5):
+            sock = stack.enter_context(place.client(socket.AF_INET))
+            sock.setblocking(False)
+            assert sock.connect_ex((VIP, TCP_PORT)) == errno.EINPROGRESS
+        wait_until(lambda: node.dropped("service_no_backend") >= 5, "new connections are dropped")
+        assert [peer.say(b"while it goes" * 1000) for peer in old] == before
+        node.kill9()
+        node.start()
+        assert [peer.say(b"after a restart" * 1000) for peer in old] == before
+        dropped = service(node, "made")["drops"]
+        assert set(dropped) == {"service_no_backend"}
+        node.cli("service", "delete", "made", check=True)
+        assert node.admin("/v1/services")["services"] == []
 
 
 def test_a_new_backend_and_other_weights_move_no_connection(place, node):

@@ -178,3 +178,75 @@ def test_people_add_services_with_a_daemon_and_without(sluice):
     sluice.start()
     sluice.cli("service", "delete", "web", check=True)
     assert set(shown()) == {"dns"}
+
+
+def test_service_is_deleted_when_its_drain_is_over(sluice):
+    configure(sluice)
+    sluice.start()
+    sluice.cli("service", *WEB, check=True)
+    sluice.cli("backend", "add", "10.9.0.1", "service", "web", check=True)
+
+    def web():
+        return next((each for each in sluice.cli_json("service")["services"] if each["name"] == "web"), None)
+
+    assert web()["deleted_in_s"] is None and web()["backends"][0]["slots"] == 211
+    assert "service web: draining." in sluice.cli("service", "delete", "web", "drain", "1h", check=True).stdout
+    left = web()
+    assert 3590 < left["deleted_in_s"] <= 3600 and left["phases"]["split"] == 211
+    assert left["backends"][0]["state"] == "draining" and left["backends"][0]["slots"] == 0
+    assert "deleted in " in sluice.cli("service", check=True).stdout
+    for words, reason in (
+            (("service", "delete", "web", "drain", "1s"), "is being deleted already"),
+            (("service", "delete", "dns", "drain", "1s"), "take it out there and reload"),
+            (("service", *WEB), "there is a service 'web' already"),
+            (("backend", "undrain", "10.9.0.1", "service", "web"), "service 'web' is being deleted")):
+        done = sluice.cli(*words)
+        assert done.returncode == 1 and reason in done.stderr, done.stderr
+    sluice.reload()
+    assert web()["backends"][0]["slots"] == 0
+    # Neither a restart nor a change without a daemon forgets it.
+    sluice.kill9()
+    assert web()["deleted_in_s"] <= left["deleted_in_s"]
+    done = sluice.cli("service", "delete", "web", "drain", "1s")
+    assert done.returncode == 1 and "nobody would delete the service" in done.stderr
+    sluice.start()
+    assert 0 < web()["deleted_in_s"] <= left["deleted_in_s"] and web()["backends"][0]["slots"] == 0
+    sluice.cli("service", "delete", "web", check=True)
+    assert web() is None
+    # And the end of it; the time runs on without a daemon.
+    for is_alive in (True, False):
+        sluice.cli("service", *WEB, check=True)
+        sluice.cli("backend", "add", "10.9.0.1", "service", "web", check=True)
+        sluice.cli("service", "delete", "web", "drain", "2s", check=True)
+        if not is_alive:
+            sluice.kill9()
+            wait_until(lambda: web()["deleted_in_s"] == 0, "its time is over")
+            sluice.start()
+        wait_until(lambda: web() is None, "it is deleted")
+    sluice.reload()
+    assert web() is None
+
+
+def test_people_add_services_that_are_probed(sluice):
+    configure(sluice)
+    sluice.start()
+    words = ("add", "web", "address", "198.51.100.80", "ports", "80", "protocol", "tcp", "forward", "ipip",
+             "probe", "tcp", "port", "9", "interval", "100ms", "timeout", "50ms", "rise", "1", "fall", "1")
+    for wrong, reason in ((words[:-1] + ("0",), "fall: expected 1 to 100"),
+                          (words[:10] + words[14:16], "interval goes with 'probe tcp' only"),
+                          (words[:10] + ("probe", "http"), "probe: expected tcp")):
+        done = sluice.cli("service", *wrong)
+        assert done.returncode == 2 and reason in done.stderr, done.stderr
+    sluice.cli("service", *words, check=True)
+    sluice.cli("backend", "add", "127.0.0.1", "service", "web", check=True)
+
+    def health():
+        each = next(each for each in sluice.cli_json("backend")["backends"] if each["service"] == "web")
+        return each["health"]
+
+    for _ in range(2):  # and again when it was read from the disk
+        wait_until(lambda: health()["probed"] and health()["failed"] > 0, "it was probed")
+        assert health()["port"] == 9 and health()["last_error"] == "Connection refused"
+        assert health()["state"] == "down"
+        sluice.kill9()
+        sluice.start()

@@ -175,8 +175,10 @@ static void tell_service(const char *name, const char *done, struct admin_respon
 void admin_post_services(struct daemon *daemon, const struct admin_request *request,
 			 struct admin_response *response)
 {
-	static const char *const names[] = {"name",    "address",  "ports",    "protocol",
-					    "forward", "affinity", "drain_ms", "slots"};
+	static const char *const names[] = {"name",    "address",     "ports",	     "protocol",
+					    "forward", "affinity",    "drain_ms",    "slots",
+					    "probe",   "health_port", "interval_ms", "timeout_ms",
+					    "rise",    "fall"};
 	const char *values[ARRAY_SIZE(names)];
 	struct service_conf *conf = NULL;
 	struct service_words words;
@@ -186,8 +188,9 @@ void admin_post_services(struct daemon *daemon, const struct admin_request *requ
 
 	if (admin_read_strings(request, response, names, ARRAY_SIZE(names), values, &object))
 		return;
-	words = (struct service_words){values[0], values[1], values[2], values[3],
-				       values[4], values[5], values[6], values[7]};
+	words = (struct service_words){values[0],  values[1],  values[2],  values[3], values[4],
+				       values[5],  values[6],  values[7],  values[8], values[9],
+				       values[10], values[11], values[12], values[13]};
 	r = service_words_read(&words, &conf, &err);
 	json_decref(object);
 	if (r)
@@ -205,19 +208,26 @@ void admin_post_services(struct daemon *daemon, const struct admin_request *requ
 void admin_delete_services(struct daemon *daemon, const struct admin_request *request,
 			   struct admin_response *response)
 {
-	char name[SL_SERVICE_NAME_MAX];
+	char name[SL_SERVICE_NAME_MAX], drain[24];
 	struct error err = {0};
+	uint64_t drain_ms = 0;
 	int r;
 
 	if (admin_query_get(request->query, "name", name, sizeof(name))) {
 		admin_fail(response, 400, "name is missing or too long: /v1/services?name=NAME");
 		return;
 	}
+	r = admin_query_get(request->query, "drain_ms", drain, sizeof(drain));
+	if (r != -ENOENT &&
+	    (r || str_to_u64(str_from_cstr(drain), &drain_ms) || drain_ms > SERVICE_DRAIN_MAX_MS)) {
+		admin_fail(response, 400, "drain_ms: expected 0 to %d", SERVICE_DRAIN_MAX_MS);
+		return;
+	}
 	if (!has_services(daemon, response))
 		return;
-	r = services_delete(&daemon->services, daemon->snapshot, name, &err);
+	r = services_delete(&daemon->services, daemon->snapshot, name, drain_ms, &err);
 	if (r)
 		fail_change(response, r, &err);
 	else
-		tell_service(name, "deleted", response);
+		tell_service(name, drain_ms ? "draining" : "deleted", response);
 }

@@ -130,7 +130,7 @@ static void on_second(struct timer *timer)
 		if (r)
 			log_warn("control", "dataplane.nat: %s", err.text);
 	}
-	services_tick(&daemon->services);
+	services_tick(&daemon->services, daemon->snapshot);
 	certificates_tick(&daemon->certificates, daemon->snapshot, daemon->registry,
 			  daemon->worker_count);
 	(void)registry_sweep(daemon->registry);

@@ -143,10 +143,34 @@ int services_apply(struct services *services, const struct snapshot *snapshot, s
 	return r;
 }
 
-void services_tick(struct services *services)
+static void delete_due(struct services *services, const struct snapshot *snapshot)
+{
+	const char *due;
+
+	while ((due = service_overlay_due(&services->overlay, clock_wall_ms()))) {
+		char name[SL_SERVICE_NAME_MAX];
+		struct error err = {0};
+
+		(void)snprintf(name, sizeof(name), "%s", due);
+		if (services_delete(services, snapshot, name, 0, &err)) {
+			if (!services->is_delete_failing)
+				log_error("control", "service %s: its drain is over: %s", name,
+					  err.text);
+			services->is_delete_failing = true;
+			return;
+		}
+		services->is_delete_failing = false;
+		log_info("control", "service %s: deleted, its drain is over", name);
+		event_publish(EVENT_SERVICE_CHANGED, str_from_cstr(name),
+			      "deleted: its drain is over");
+	}
+}
+
+void services_tick(struct services *services, const struct snapshot *snapshot)
 {
 	if (!services->open)
 		return;
+	delete_due(services, snapshot);
 	service_set_tick(&services->set, clock_boot_ns());
 	next_hops_tick(&services->next_hops);
 	health_tick(&services->health);
@@ -221,7 +245,7 @@ int services_add(struct services *services, const struct snapshot *snapshot,
 }
 
 int services_delete(struct services *services, const struct snapshot *snapshot, const char *name,
-		    struct error *err)
+		    uint64_t drain_ms, struct error *err)
 {
 	_cleanup_(service_confs_done)
 	struct service_confs confs = {0};
@@ -234,6 +258,7 @@ int services_delete(struct services *services, const struct snapshot *snapshot, 
 		r = service_overlay_copy(&services->overlay, &before, err);
 	if (r)
 		return r;
-	r = service_overlay_unmake(&services->overlay, name, err);
+	r = drain_ms ? service_overlay_leave(&services->overlay, name, drain_ms, err)
+		     : service_overlay_unmake(&services->overlay, name, err);
 	return take_effect(services, snapshot, &before, r, err);
 }

@@ -23,6 +23,7 @@ struct services {
 	struct next_hops next_hops;
 	struct health health;
 	bool open;
+	bool is_delete_failing; /* which was said */
 };
 
 /* With what is pinned and what people changed before. */
@@ -34,8 +35,8 @@ bool services_are_stopped(const struct services *services);
 void services_close(struct services *services);
 /* Brings the maps to the snapshot with the overlay laid over it. */
 int services_apply(struct services *services, const struct snapshot *snapshot, struct error *err);
-/* Every second. */
-void services_tick(struct services *services);
+/* Every second. Deletes services whose drain is over. */
+void services_tick(struct services *services, const struct snapshot *snapshot);
 /*
  * These take a change into the overlay, into force and to the disk. On failure all is as before,
  * unless the reason says so. For backends see service_change_check().
@@ -45,8 +46,11 @@ int services_change_backend(struct services *services, const struct snapshot *sn
 /* -EEXIST: the name, or a port of an address. -EINVAL. */
 int services_add(struct services *services, const struct snapshot *snapshot,
 		 const struct service_conf *conf, struct error *err);
-/* -ENOENT; -EPERM: it is in the configuration. */
+/*
+ * -ENOENT; -EPERM: it is in the configuration. With a drain it takes no new connections, and goes
+ * when that is over; -EEXIST: it is about to already.
+ */
 int services_delete(struct services *services, const struct snapshot *snapshot, const char *name,
-		    struct error *err);
+		    uint64_t drain_ms, struct error *err);
 
 #endif

@@ -79,6 +79,9 @@ struct service_conf {
 	struct service_backend *backends;
 	unsigned int backend_count;
 	struct service_health health;
+	/* It is deleted when this time has come, and new connections are not taken any more. */
+	uint64_t leave_drain_ms, leave_wall_ms; /* 0: it stays */
+	uint64_t leave_boot_ns;			/* the same for the maps */
 };
 
 /* Its backend of that address and port, or NULL. */

@@ -89,6 +89,8 @@ int service_change_check(const struct service_confs *confs, struct service_chang
 
 	if (!conf)
 		return error_set(err, -ENOENT, "there is no service '%s'", change->service);
+	if (conf->leave_boot_ns)
+		return error_set(err, -EPERM, "service '%s' is being deleted", change->service);
 	if (change->kind == SERVICE_CHANGE_ADD)
 		return check_added(conf, change, sources, source_count, err);
 	return find_port(conf, change, err);
@@ -208,6 +210,7 @@ static int read_service(const struct service_maps *maps, uint32_t number,
 		.affinity = service->affinity,
 		.slot_count = service->slot_count,
 		.drain_ms = info->drain_ms,
+		.leave_boot_ns = info->until_boot_ns,
 		.from_cli = info->from_cli,
 		.health = {.enabled = info->probed},
 		.backends = calloc(service->backend_count + 1, sizeof(*conf->backends)),

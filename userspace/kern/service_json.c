@@ -161,6 +161,19 @@ static void write_service_health(struct json_writer *json, const struct service_
 	json_close_object(json);
 }
 
+/* In how many seconds it is deleted. */
+static void write_leaving(struct json_writer *json, const struct sl_service_info *info,
+			  uint64_t now_ns)
+{
+	if (!info->until_boot_ns)
+		json_nil(json, "deleted_in_s");
+	else if (info->until_boot_ns <= now_ns)
+		json_u64(json, "deleted_in_s", 0);
+	else
+		json_u64(json, "deleted_in_s",
+			 (info->until_boot_ns - now_ns + NS_PER_S - 1) / NS_PER_S);
+}
+
 static int write_service(const struct service_view *view, void *arg)
 {
 	static const char *const phases[] = {"clean", "split", "record", "listed"};
@@ -179,6 +192,7 @@ static int write_service(const struct service_view *view, void *arg)
 	json_cstring(json, "affinity", service_affinity_name(view->service->affinity));
 	json_cstring(json, "origin", view->info->from_cli ? "cli" : "config");
 	json_u64(json, "drain_ms", view->info->drain_ms);
+	write_leaving(json, view->info, walk->now_ns);
 	json_u64(json, "slots", view->service->slot_count);
 	json_open_object(json, "phases");
 	for (size_t i = 0; i < ARRAY_SIZE(phases); i++)

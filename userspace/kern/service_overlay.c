@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "kern/overlay_file.h"
 #include "kern/service_words.h"
 
@@ -102,6 +103,34 @@ int service_overlay_unmake(struct service_overlay *overlay, const char *name, st
 			overlay->notes[kept++] = overlay->notes[i];
 	overlay->count = kept;
 	return 0;
+}
+
+int service_overlay_leave(struct service_overlay *overlay, const char *name, uint64_t drain_ms,
+			  struct error *err)
+{
+	unsigned int at = find_made(overlay, str_from_cstr(name));
+	struct service_conf *conf;
+
+	if (at == overlay->made_count)
+		return error_set(err, -ENOENT, "no service '%s' was added", name);
+	conf = overlay->made[at];
+	if (conf->leave_wall_ms)
+		return error_set(err, -EEXIST,
+				 "service '%s' is being deleted already; at once: sluice service "
+				 "delete %s",
+				 name, name);
+	conf->leave_drain_ms = drain_ms;
+	conf->leave_wall_ms = clock_wall_ms() + drain_ms;
+	return 0;
+}
+
+const char *service_overlay_due(const struct service_overlay *overlay, uint64_t now_wall_ms)
+{
+	for (unsigned int i = 0; i < overlay->made_count; i++)
+		if (overlay->made[i]->leave_wall_ms &&
+		    overlay->made[i]->leave_wall_ms <= now_wall_ms)
+			return overlay->made[i]->name.ptr;
+	return NULL;
 }
 
 /* ---- notes of backends ---- */
@@ -209,7 +238,7 @@ static void lay_backend(const struct service_overlay *overlay, const char *name,
 		return;
 	if (note && note->has_weight)
 		laid.weight = note->weight;
-	laid.drained = note && note->drained;
+	laid.drained = (note && note->drained) || out->leave_wall_ms;
 	out->backends[out->backend_count++] = laid;
 }
 
@@ -225,6 +254,12 @@ static int lay_service(const struct service_overlay *overlay, const struct servi
 			       sizeof(*out->backends));
 	if (!out->backends)
 		return -ENOMEM;
+	if (conf->leave_wall_ms) {
+		uint64_t now_ms = clock_wall_ms(), until_ms = MAX(conf->leave_wall_ms, now_ms);
+
+		out->drain_ms = conf->leave_drain_ms;
+		out->leave_boot_ns = clock_boot_ns() + (until_ms - now_ms) * 1000000;
+	}
 	for (unsigned int i = 0; i < conf->backend_count; i++)
 		lay_backend(overlay, name, &conf->backends[i], out);
 	for (unsigned int i = 0; i < overlay->count; i++) {
@@ -320,6 +355,36 @@ static const char *format_ports(const struct service_conf *conf, unsigned int in
 	return service_ports_format(&conf->ports[index], buf, buf_len);
 }
 
+static int write_number(json_t *object, const char *key, uint64_t number)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%llu", (unsigned long long)number);
+	return json_object_set_new(object, key, json_string(text));
+}
+
+static int write_health(json_t *object, const struct service_health *health)
+{
+	if (!health->enabled)
+		return 0;
+	return json_object_set_new(object, "probe", json_string("tcp")) ||
+	       (health->port && write_number(object, "health_port", health->port)) ||
+	       write_number(object, "interval_ms", health->interval_ms) ||
+	       write_number(object, "timeout_ms", health->timeout_ms) ||
+	       write_number(object, "rise", health->rise) ||
+	       write_number(object, "fall", health->fall);
+}
+
+static int write_leaving(json_t *object, const struct service_conf *conf)
+{
+	if (!conf->leave_wall_ms)
+		return 0;
+	return json_object_set_new(object, "leave_drain_ms",
+				   json_integer((json_int_t)conf->leave_drain_ms)) ||
+	       json_object_set_new(object, "leave_wall_ms",
+				   json_integer((json_int_t)conf->leave_wall_ms));
+}
+
 /* In the words of kern/service_words.h. */
 static json_t *write_made(const struct service_conf *conf)
 {
@@ -335,7 +400,8 @@ static json_t *write_made(const struct service_conf *conf)
 			  service_forward_name(conf->forward), "affinity",
 			  service_affinity_name(conf->affinity), "drain_ms", drain, "slots", slots);
 	if (object && (write_list(object, "address", conf, conf->address_count, format_address) ||
-		       write_list(object, "ports", conf, conf->port_count, format_ports))) {
+		       write_list(object, "ports", conf, conf->port_count, format_ports) ||
+		       write_health(object, &conf->health) || write_leaving(object, conf))) {
 		json_decref(object);
 		return NULL;
 	}
@@ -394,18 +460,29 @@ static int read_note(struct service_overlay *overlay, json_t *object, struct err
 static int read_made(struct service_overlay *overlay, json_t *object, struct error *err)
 {
 	struct service_words words = {0};
+	json_int_t leave_drain_ms = 0, leave_wall_ms = 0;
 	struct service_conf *conf;
 	json_error_t why;
 	int r;
 
-	if (json_unpack_ex(object, &why, JSON_STRICT, "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}",
+	if (json_unpack_ex(object, &why, JSON_STRICT,
+			   "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s?s, s?s, s?s, s?s, s?s, s?s, "
+			   "s?I, s?I}",
 			   "name", &words.name, "address", &words.address, "ports", &words.ports,
 			   "protocol", &words.protocol, "forward", &words.forward, "affinity",
-			   &words.affinity, "drain_ms", &words.drain_ms, "slots", &words.slots))
+			   &words.affinity, "drain_ms", &words.drain_ms, "slots", &words.slots,
+			   "probe", &words.probe, "health_port", &words.health_port, "interval_ms",
+			   &words.interval_ms, "timeout_ms", &words.timeout_ms, "rise", &words.rise,
+			   "fall", &words.fall, "leave_drain_ms", &leave_drain_ms, "leave_wall_ms",
+			   &leave_wall_ms))
 		return error_set(err, -EINVAL, "%s", why.text);
+	if (leave_drain_ms < 0 || leave_drain_ms > SERVICE_DRAIN_MAX_MS || leave_wall_ms < 0)
+		return error_set(err, -EINVAL, "a value that cannot be");
 	r = service_words_read(&words, &conf, err);
 	if (r)
 		return r;
+	conf->leave_drain_ms = (uint64_t)leave_drain_ms;
+	conf->leave_wall_ms = (uint64_t)leave_wall_ms;
 	r = keep_made(overlay, conf, err);
 	if (r)
 		service_conf_free(conf);

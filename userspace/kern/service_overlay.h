@@ -62,6 +62,11 @@ int service_overlay_make(struct service_overlay *overlay, const struct service_c
 			 struct error *err);
 /* Forgets a service that was added, and all notes of it. -ENOENT. */
 int service_overlay_unmake(struct service_overlay *overlay, const char *name, struct error *err);
+/* From now on it is drained, and to be forgotten when the time has come. -ENOENT, -EEXIST. */
+int service_overlay_leave(struct service_overlay *overlay, const char *name, uint64_t drain_ms,
+			  struct error *err);
+/* The name of one whose time has come, or NULL. */
+const char *service_overlay_due(const struct service_overlay *overlay, uint64_t now_wall_ms);
 bool service_overlay_has_made(const struct service_overlay *overlay, struct str name);
 /* -EEXIST: a service that was added is in the file, too. */
 int service_overlay_lay(const struct service_overlay *overlay, const struct service_conf *confs,

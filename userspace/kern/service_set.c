@@ -367,6 +367,7 @@ static void write_info(struct service_set *set, uint32_t number, const struct se
 	struct sl_service_info *info = &set->maps.service_info[number];
 
 	info->drain_ms = conf->drain_ms;
+	info->until_boot_ns = conf->leave_boot_ns;
 	info->from_cli = conf->from_cli;
 	info->probed = conf->health.enabled;
 }

@@ -233,6 +233,54 @@ static int read_numbers(const struct service_words *words, struct service_conf *
 	return 0;
 }
 
+/* The limits and defaults of the configuration (config/service_config.c). */
+static int read_health(const struct service_words *words, struct service_conf *conf,
+		       struct error *err)
+{
+	uint64_t port = 0;
+	const struct {
+		const char *key, *text;
+		uint64_t min, max, or_else, *value;
+	} numbers[] = {
+		{"port", words->health_port, 1, UINT16_MAX, 0, &port},
+		{"interval", words->interval_ms, 100, 3600000, 2000, &conf->health.interval_ms},
+		{"timeout", words->timeout_ms, 10, 60000, 1000, &conf->health.timeout_ms},
+		{"rise", words->rise, 1, 100, 2, &conf->health.rise},
+		{"fall", words->fall, 1, 100, 3, &conf->health.fall},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+		*numbers[i].value = words->probe ? numbers[i].or_else : 0;
+		if (!numbers[i].text)
+			continue;
+		if (!words->probe)
+			return error_set(err, -EINVAL, "%s goes with 'probe tcp' only",
+					 numbers[i].key);
+		if (str_to_u64(str_from_cstr(numbers[i].text), numbers[i].value) ||
+		    *numbers[i].value < numbers[i].min || *numbers[i].value > numbers[i].max)
+			return error_set(err, -EINVAL, "%s: expected %llu to %llu%s",
+					 numbers[i].key, (unsigned long long)numbers[i].min,
+					 (unsigned long long)numbers[i].max,
+					 numbers[i].max > UINT16_MAX ||
+							 numbers[i].value ==
+								 &conf->health.timeout_ms
+						 ? " ms"
+						 : "");
+	}
+	if (!words->probe)
+		return 0;
+	if (strcmp(words->probe, "tcp"))
+		return refuse("probe", str_from_cstr(words->probe), "tcp", err);
+	conf->health.enabled = true;
+	conf->health.port = (uint16_t)port;
+	if (conf->health.timeout_ms > conf->health.interval_ms)
+		return error_set(err, -EINVAL, "timeout is longer than interval");
+	if (!service_probe_port(conf, 0))
+		return error_set(err, -EINVAL,
+				 "probe: port is missing: the service has no single port");
+	return 0;
+}
+
 int service_words_read(const struct service_words *words, struct service_conf **ret_conf,
 		       struct error *err)
 {
@@ -266,6 +314,8 @@ int service_words_read(const struct service_words *words, struct service_conf **
 			      err);
 	if (!r)
 		r = read_numbers(words, conf, err);
+	if (!r)
+		r = read_health(words, conf, err);
 	if (r)
 		return r;
 	conf->protocol = (uint8_t)protocol;

@@ -19,6 +19,9 @@ struct service_words {
 	const char *affinity; /* "five-tuple" (or NULL), "source" */
 	const char *drain_ms; /* number; NULL: the default */
 	const char *slots;    /* number; NULL or "auto": chosen */
+	/* Of its health; NULL: as in the configuration. */
+	const char *probe; /* "tcp"; NULL: nobody probes, and the others are NULL, too */
+	const char *health_port, *interval_ms, *timeout_ms, *rise, *fall; /* numbers */
 };
 
 /*

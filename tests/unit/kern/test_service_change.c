@@ -97,6 +97,47 @@ static void test_words_that_mean_nothing_are_refused(void **state)
 	REFUSE(drain_ms, "86400001", "drain_ms: expected");
 	REFUSE(slots, "100", "slots: expected auto or 101 to");
 	REFUSE(slots, "many", "slots: expected");
+	REFUSE(probe, "http", "probe: expected tcp, got 'http'");
+	REFUSE(probe, "tcp", "port is missing: the service has no single port");
+	REFUSE(rise, "2", "rise goes with 'probe tcp' only");
+}
+
+static const struct service_words probed = {
+	.name = "web",
+	.address = "192.0.2.1",
+	.ports = "80",
+	.protocol = "tcp",
+	.forward = "ipip",
+	.probe = "tcp",
+	.timeout_ms = "500",
+	.fall = "7",
+};
+
+static void test_words_of_health_have_the_limits_of_the_configuration(void **state)
+{
+	struct service_conf *conf = read_words(&probed);
+
+	assert_true(conf->health.enabled);
+	assert_int_equal(conf->health.port, 0);
+	assert_int_equal(service_probe_port(conf, 0), 80);
+	assert_int_equal(conf->health.interval_ms, 2000);
+	assert_int_equal(conf->health.timeout_ms, 500);
+	assert_int_equal(conf->health.rise, 2);
+	assert_int_equal(conf->health.fall, 7);
+	service_conf_free(conf);
+#define REFUSE_PROBED(member, value, reason)                                                       \
+	do {                                                                                       \
+		struct service_words words = probed;                                               \
+		words.member = (value);                                                            \
+		refuse(words, reason);                                                             \
+	} while (0)
+	REFUSE_PROBED(health_port, "0", "port: expected 1 to 65535");
+	REFUSE_PROBED(health_port, "65536", "port: expected 1 to 65535");
+	REFUSE_PROBED(interval_ms, "99", "interval: expected 100 to 3600000 ms");
+	REFUSE_PROBED(interval_ms, "400", "timeout is longer than interval");
+	REFUSE_PROBED(timeout_ms, "60001", "timeout: expected 10 to 60000 ms");
+	REFUSE_PROBED(rise, "0", "rise: expected 1 to 100");
+	REFUSE_PROBED(fall, "x", "fall: expected 1 to 100");
 }
 
 /* ---- the overlay ---- */
@@ -191,6 +232,48 @@ static void maps_done(struct service_set *set)
 }
 
 /* What the CLI does: looks, changes, tries, makes. */
+static void test_service_that_is_to_go_is_drained_until_its_time_and_kept_in_mind(void **state)
+{
+	char dir[] = "/tmp/sluice-overlay-XXXXXX", path[64];
+	struct service_overlay overlay = {0}, again = {0}, copy;
+	struct service_change change = wish(SERVICE_CHANGE_UNDRAIN, "10.0.0.1", 0);
+	struct service_conf *conf = read_words(&probed);
+	struct service_confs confs;
+	struct error err = {0};
+	uint64_t due_ms;
+
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(service_overlay_make(&overlay, conf, &err), 0);
+	note(&overlay, wish(SERVICE_CHANGE_ADD, "10.0.0.1", 0));
+	assert_null(service_overlay_due(&overlay, UINT64_MAX));
+	assert_int_equal(service_overlay_leave(&overlay, "dns", 60000, &err), -ENOENT);
+	error_reset(&err);
+	assert_int_equal(service_overlay_leave(&overlay, "web", 60000, &err), 0);
+	assert_int_equal(service_overlay_leave(&overlay, "web", 60000, &err), -EEXIST);
+	error_reset(&err);
+	due_ms = overlay.made[0]->leave_wall_ms;
+	assert_null(service_overlay_due(&overlay, due_ms - 1));
+	assert_string_equal(service_overlay_due(&overlay, due_ms), "web");
+	assert_int_equal(service_overlay_copy(&overlay, &copy, &err), 0);
+	assert_int_equal(service_overlay_save(&copy, dir, &err), 0);
+	assert_int_equal(service_overlay_load(&again, dir, &err), 0);
+	assert_string_equal(service_overlay_due(&again, due_ms), "web");
+	assert_int_equal(service_overlay_lay(&again, NULL, 0, &confs, &err), 0);
+	assert_int_equal(confs.items[0].drain_ms, 60000);
+	assert_true(confs.items[0].leave_boot_ns > 0);
+	assert_true(confs.items[0].backends[0].drained);
+	assert_memory_equal(&confs.items[0].health, &conf->health, sizeof(conf->health));
+	assert_int_equal(service_change_check(&confs, &change, NULL, 0, &err), -EPERM);
+	service_confs_done(&confs);
+	(void)snprintf(path, sizeof(path), "%s/services.json", dir);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(dir), 0);
+	service_overlay_done(&overlay);
+	service_overlay_done(&again);
+	service_overlay_done(&copy);
+	service_conf_free(conf);
+}
+
 static int change_unattended(struct service_set *set, struct service_change change,
 			     struct error *err)
 {
@@ -369,6 +452,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_words_become_a_service),
 		cmocka_unit_test(test_words_that_mean_nothing_are_refused),
+		cmocka_unit_test(test_words_of_health_have_the_limits_of_the_configuration),
+		cmocka_unit_test(
+			test_service_that_is_to_go_is_drained_until_its_time_and_kept_in_mind),
 		cmocka_unit_test(test_added_service_is_laid_with_its_backends_and_read_again),
 		cmocka_unit_test(test_what_the_maps_hold_reads_as_it_was_asked_for),
 		cmocka_unit_test(test_only_changes_without_phases_are_made_unattended),
