@@ -204,12 +204,16 @@ static void send_end(struct exchange *exchange, const struct http_field *trailer
 		downstream_http1_tunnel_sent(conn);
 }
 
-/* The end of the answer is nothing but that, and all before it has been sent: so is this. */
+/*
+ * The end of the answer is nothing but that, and all before it has been sent: so is this. Of a
+ * tunnel it is the half-closing, after which nothing may be sent.
+ */
 static void finish_empty(struct downstream_http1 *conn)
 {
 	struct iovec nothing = {.iov_base = "", .iov_len = 0};
 
-	if (conn->response_ended && conn->until_close && !stream_is_sending(&conn->base.stream) &&
+	if (conn->response_ended && conn->until_close && !conn->tunnel &&
+	    !stream_is_sending(&conn->base.stream) &&
 	    stream_send(&conn->base.stream, &nothing, 1) < 0)
 		conn_broken(conn);
 }
