@@ -73,10 +73,7 @@ static __always_inline bool access_entry_lives(const struct sl_access_entry *ent
 	return config > now || cli > now;
 }
 
-/*
- * `hits` is the slot's counter in the stripe of this CPU. It is FULL from before anything of it is
- * added to that of the entry until all is: who reads meanwhile sees that and looks again.
- */
+/* `hits` is the slot's counter in the stripe of this CPU. */
 static __always_inline void access_count(void *set, const struct sl_access_head *head, __u32 index,
 					 __u64 *hits, __u32 len_bytes)
 {
@@ -84,30 +81,26 @@ static __always_inline void access_count(void *set, const struct sl_access_head 
 	struct sl_counter *counter;
 	union sl_access_line *line;
 
-	if (head->is_shared) {
-		__u64 before = __sync_fetch_and_add(hits, more);
-
-		/* Who makes it full takes it out, nobody else. */
-		now = before & SL_ACCESS_HIT_FULL ? 0 : before + more;
-	} else {
-		*(volatile __u64 *)hits = now;
-	}
+	if (head->is_shared)
+		__sync_fetch_and_add(hits, more);
+	else
+		*hits = now;
 	if (!(now & SL_ACCESS_HIT_FULL))
 		return;
 	line = access_line(set, head->counters_at + index / SL_ACCESS_LINE_COUNTERS);
 	if (!line)
 		return;
 	counter = &line->counters[index % SL_ACCESS_LINE_COUNTERS];
-	/* What others counted since stays, and may be full again. */
-	for (int tries = 0; tries < 2 && now & SL_ACCESS_HIT_FULL; tries++) {
-		__sync_fetch_and_add(&counter->packets, now >> SL_ACCESS_HIT_PACKETS_AT);
-		__sync_fetch_and_add(&counter->bytes, now & SL_ACCESS_HIT_BYTES);
-		if (!head->is_shared) {
-			*(volatile __u64 *)hits = 0;
+	/* Who else sees it full takes nothing out. */
+	if (head->is_shared) {
+		now = *(volatile __u64 *)hits;
+		if (!(now & SL_ACCESS_HIT_FULL) || __sync_val_compare_and_swap(hits, now, 0) != now)
 			return;
-		}
-		now = __sync_fetch_and_sub(hits, now) - now;
 	}
+	__sync_fetch_and_add(&counter->packets, now >> SL_ACCESS_HIT_PACKETS_AT);
+	__sync_fetch_and_add(&counter->bytes, now & SL_ACCESS_HIT_BYTES);
+	if (!head->is_shared)
+		*(volatile __u64 *)hits = 0;
 }
 
 /* What is asked of a bucket: is there a living entry of exactly this prefix? Host bits are 0. */

@@ -120,8 +120,7 @@ _Static_assert(sizeof(struct sl_access_book) == 64, "struct sl_access_book");
 
 /*
  * A slot's counter in a stripe: packets << 37 | bytes. When it has any bit of FULL it is added to
- * that of the entry, and then taken out here. Who sums them up therefore begins anew where he found
- * one FULL, or where the entry's is another one afterwards.
+ * that of the entry, and then taken out here: who sums them up reads the entry's again afterwards.
  */
 #define SL_ACCESS_HIT_PACKETS_AT 37
 #define SL_ACCESS_HIT_BYTES	 ((1ULL << SL_ACCESS_HIT_PACKETS_AT) - 1)

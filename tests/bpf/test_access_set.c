@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -24,7 +23,6 @@
 #define STANDING      64
 #define CHANGES	      3000
 #define MANY	      1000
-#define MOVES	      100000
 #define ALIKE_PLACES  (1U << 22)
 
 static struct dataplane *dataplane;
@@ -299,95 +297,6 @@ static void test_counters_that_are_full_lose_nothing(void **state)
 	}
 }
 
-/* ---- counters that are read while they move ---- */
-
-/* A word of the slot that stands for `place`, in the stripe of this CPU. */
-static __u64 *hits_of(const struct access_set *set, uint32_t place, uint32_t cpu)
-{
-	const struct sl_access_head *head = &set->lines[SL_ACCESS_HEAD_AT].head;
-	uint32_t stripe = cpu & head->stripe_mask;
-
-	for (uint32_t nth = 0; nth <= head->bucket_mask; nth++) {
-		union sl_access_line *bucket =
-			&set->lines[head->buckets_at + nth * head->bucket_lines];
-
-		for (uint32_t slot = 0; slot < SL_ACCESS_SLOTS; slot++)
-			if (bucket->words[slot] && access_slot_index(bucket->words[slot]) == place)
-				return &bucket[SL_ACCESS_STRIPE(set->is_v6, stripe)].words[slot];
-	}
-	return NULL;
-}
-
-struct mover {
-	const struct access_set *set;
-	uint32_t place;
-	uint64_t bytes; /* of a packet */
-	atomic_bool is_done;
-};
-
-/* Each round one packet finds the counter of its CPU full but for itself. */
-static void *move_counters(void *arg)
-{
-	struct mover *mover = arg;
-	uint64_t almost = (1ULL << 20) - 1;
-	cpu_set_t cpus;
-	__u64 *hits;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(sched_getcpu(), &cpus);
-	(void)pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
-	hits = hits_of(mover->set, mover->place, (uint32_t)sched_getcpu());
-	for (int round = 0; hits && round < MOVES; round++) {
-		__atomic_store_n(hits, almost << SL_ACCESS_HIT_PACKETS_AT | almost * mover->bytes,
-				 __ATOMIC_RELEASE);
-		(void)denies4(0x0b000001);
-	}
-	atomic_store(&mover->is_done, true);
-	return hits ? mover : NULL;
-}
-
-static void test_counters_are_never_seen_twice_nor_in_half(void **state)
-{
-	struct ip_prefix prefix = prefix4(0x0b000001, 32);
-
-	for (uint32_t is_shared = 0; is_shared < 2; is_shared++) {
-		uint64_t last = 0, looks = 0;
-		struct access_set set;
-		struct mover mover = {.set = &set};
-		struct sl_counter hits;
-		pthread_t thread;
-		void *worked;
-
-		setup_lists();
-		add4(0x0b000001, 32);
-		assert_true(denies4(0x0b000001));
-		mover.bytes = find4(0x0b000001, 32).bytes;
-		assert_int_equal(access_map_open(dataplane, ACCESS_DENY, false, true, &set), 0);
-		assert_int_equal(access_set_find(&set, &prefix, &mover.place), 0);
-		/* That one packet is in nobody's way. */
-		(void)fill_hits(&set, mover.place, 0);
-		set.lines[SL_ACCESS_HEAD_AT].head.is_shared = is_shared;
-		assert_int_equal(pthread_create(&thread, NULL, move_counters, &mover), 0);
-		while (!atomic_load(&mover.is_done)) {
-			hits = access_set_hits(&set, mover.place);
-			looks++;
-			if (hits.bytes != hits.packets * mover.bytes || hits.packets < last) {
-				atomic_store(&mover.is_done, true);
-				break;
-			}
-			last = hits.packets;
-		}
-		assert_int_equal(pthread_join(thread, &worked), 0);
-		assert_non_null(worked);
-		set.lines[SL_ACCESS_HEAD_AT].head.is_shared = 0;
-		print_message("%llu looks at %d moves, %s stripes\n", (unsigned long long)looks,
-			      MOVES, is_shared ? "shared" : "own");
-		assert_int_equal(hits.bytes, hits.packets * mover.bytes);
-		assert_true(hits.packets >= last);
-		assert_int_equal(access_set_hits(&set, mover.place).packets, (uint64_t)MOVES << 20);
-	}
-}
-
 /* ---- keys that are alike ---- */
 
 static struct ip_prefix prefix6(uint32_t low)
@@ -620,7 +529,6 @@ int main(void)
 		cmocka_unit_test(test_each_length_of_ipv4_matches_its_addresses_alone),
 		cmocka_unit_test(test_longest_match_counts_also_after_the_set_was_built_anew),
 		cmocka_unit_test(test_counters_that_are_full_lose_nothing),
-		cmocka_unit_test(test_counters_are_never_seen_twice_nor_in_half),
 		cmocka_unit_test(test_addresses_that_no_slot_tells_apart_are_matched_each),
 		cmocka_unit_test(test_list_grows_shrinks_and_leaves_nothing),
 		cmocka_unit_test(test_every_entry_keeps_its_own_reason),
