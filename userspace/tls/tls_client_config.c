@@ -261,8 +261,8 @@ int tls_client_config_read(const struct field_context *context, const struct con
 		return field_no_memory(context, node);
 	conf->http11 = true;
 	r = field_read(context, client_fields, ARRAY_SIZE(client_fields), node, what, conf);
-	if (node->type != CONF_MAPPING)
-		return r ? r : -EINVAL;
+	if (r && node->type != CONF_MAPPING)
+		return r;
 	/* Whatever became of the others: all errors are told at once. */
 	if (check_trust(context, node, what, conf))
 		r = -EINVAL;

@@ -93,6 +93,12 @@ static void test_all_errors_are_told_with_their_places(void **state)
 		     "sign the server's certificate\n"
 		     "sluice.yaml:5:10: upstream 'a': tls: needs 'server_name' or 'san': the names "
 		     "that the server's certificate may have\n");
+	/* Nothing behind the key must not mean clear text. */
+	check_errors(UP "~\n",
+		     "sluice.yaml:5:10: upstream 'a': tls: needs 'ca', the authorities that may "
+		     "sign the server's certificate\n"
+		     "sluice.yaml:5:10: upstream 'a': tls: needs 'server_name' or 'san': the names "
+		     "that the server's certificate may have\n");
 	check_errors(UP "on\n", "sluice.yaml:5:10: upstream 'a': tls: expected a mapping, got "
 				"'on'\n");
 	check_errors(UP
