@@ -6,6 +6,8 @@ SLUICE_ENGINES  "io_uring,epoll" by default: tests run once under each, but thos
                 one_engine, whose subject no engine has a part in, only under the first
 SLUICE_LONG     1: full counts
 SLUICE_SEED     seed of the random tests; the one used is printed in the report's header
+SLUICE_SHARE    a directory: another session with the same one does a part of the tests (lib/shares.py);
+                with SLUICE_BACKWARDS=1 this one begins with the last
 """
 import atexit
 import os
@@ -23,6 +25,7 @@ from lib import lanes, leftovers  # noqa: E402
 from lib.daemon import Sluice  # noqa: E402
 from lib.netns import Topology  # noqa: E402
 from lib.programs import build_dir  # noqa: E402
+from lib.shares import Shares  # noqa: E402
 
 ENGINES = [name for name in os.environ.get("SLUICE_ENGINES", "io_uring,epoll").split(",") if name]
 LONG = os.environ.get("SLUICE_LONG") == "1"
@@ -37,6 +40,9 @@ def pytest_report_header():
 def pytest_configure(config):
     config.addinivalue_line("markers", "one_engine(yes=True): the engine has no part in what is "
                             "tested; a test may say False where its module says True")
+    if "SLUICE_SHARE" in os.environ:
+        config.pluginmanager.register(Shares(os.environ["SLUICE_SHARE"],
+                                             "SLUICE_BACKWARDS" in os.environ, ENGINES))
 
 
 def is_once_too_often(item):
