@@ -10,7 +10,6 @@ structs of all connections that it may have when it starts (some 420 bytes each)
 figure, ours are.
 """
 import argparse
-import os
 import resource
 import socket
 import ssl

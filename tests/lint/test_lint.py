@@ -63,6 +63,7 @@ BREACHES = [
     ("words", "Makefile", "# FIX" "ME\n", "Makefile:1:"),
     ("shell", "scripts/broken.sh", "#!/bin/bash\nif true; then\n", "scripts/broken.sh"),
     ("python", "tests/broken.py", "def broken(:\n", "tests/broken.py:1:"),
+    ("python", "tests/unused.py", "import os\n", "'os' imported but unused"),
 ]
 
 

@@ -137,7 +137,7 @@ def test_groups_of_a_lane_are_counted_timed_and_told_apart(lane, capsys):
     tally.ok()
     lane(["hello"]).finish(tally)
     assert (tally.passed, tally.failures) == (2, ["hello b"])
-    assert [name for name, _ in tally.times] == ["hello"]
+    assert [name for name, _ in tally.times] == ["side | hello"]
     lines = capsys.readouterr().out.splitlines()
     assert "side |   ok a" in lines and all(line.startswith("side | ") for line in lines)
 
