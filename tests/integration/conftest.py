@@ -22,7 +22,7 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 
 from lib import lanes, leftovers  # noqa: E402
-from lib.daemon import Sluice  # noqa: E402
+from lib.daemon import daemon  # noqa: E402
 from lib.netns import Topology  # noqa: E402
 from lib.programs import build_dir  # noqa: E402
 from lib.shares import Shares  # noqa: E402
@@ -154,28 +154,18 @@ def long():
 
 @pytest.fixture
 def sluice(topology, workdir, engine):
-    """A daemon of the test's own, not started; it and its pins are gone afterwards."""
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    """A daemon of the test's own, not started."""
+    with daemon(topology, workdir, engine) as sluice:
         yield sluice
-        if sluice.process:
-            sluice.stop()
-    finally:
-        sluice.dispose()
 
 
 @pytest.fixture(scope="module")
 def house(topology, workdir, engine):
     """The daemon that the tests of a module share, with the lanes of lib/lanes.py."""
-    sluice = Sluice(topology, workdir, engine)
-    sluice.lanes_taken = 0
-    try:
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.lanes_taken = 0
         sluice.configure(lanes.config())
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+        yield sluice.start()
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from lib.daemon import Sluice
+from lib.certificates import make_certificate, make_crl, openssl
+from lib.daemon import daemon
 from lib.netns import SLUICE
 from lib.prometheus import scrape
 from lib.wait import wait_until
@@ -28,39 +29,9 @@ routes:
 """
 
 
-def openssl(directory, *words):
-    return subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True,
-                          text=True, timeout=60).stdout
-
-
-def make_certificate(directory, name, host, issuer=None, days="30"):
-    """A key, and a certificate of `issuer` or of itself."""
-    words = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", days, "-subj", f"/CN={host}"]
-    if issuer:
-        words += ["-CA", f"{issuer}.pem", "-CAkey", f"{issuer}.key", "-addext",
-                  "basicConstraints=critical,CA:FALSE"]
-    openssl(directory, *words, "-addext", f"subjectAltName=DNS:{host}")
-    os.chmod(directory / f"{name}.key", 0o644)
-
-
-def make_crl(directory, revoked):
-    """Of ca.pem, with the certificates that it revokes."""
-    (directory / "index.txt").write_text("")
-    (directory / "crlnumber").write_text("01\n")
-    (directory / "ca.cnf").write_text(
-        "[ca]\ndefault_ca=d\n[d]\ndatabase=index.txt\ncrlnumber=crlnumber\ndefault_md=sha256\n"
-        "default_crl_days=30\n")
-    base = ["ca", "-config", "ca.cnf", "-cert", "ca.pem", "-keyfile", "ca.key"]
-    for name in revoked:
-        openssl(directory, *base, "-revoke", f"{name}.pem")
-    openssl(directory, *base, "-gencrl", "-out", "ca.crl")
-
-
 @pytest.fixture
 def node(topology, workdir, engine):
-    node = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as node:
         directory = node.directory
         make_certificate(directory, "web", "web.test")
         make_certificate(directory, "ca", "authority")
@@ -69,11 +40,7 @@ def node(topology, workdir, engine):
         make_crl(directory, ["bad"])
         (directory / "tickets.key").write_bytes(os.urandom(80))
         node.configure(CONFIG.format(sluice=SLUICE), workers=2)
-        node.start()
-        yield node
-        node.stop()
-    finally:
-        node.dispose()
+        yield node.start()
 
 
 def client_context(directory, cert=None):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lib.backend import RawBackend
-from lib.daemon import NotReady, Sluice
+from lib.daemon import NotReady, daemon
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request
 
@@ -71,15 +71,10 @@ def write_pages(sluice, pages):
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         write_pages(sluice, PAGES)
-        sluice.write(sluice.preamble() + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+        sluice.configure(CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture
@@ -178,7 +173,7 @@ def test_errors_are_counted_like_other_answers(node):
 
 
 def test_pages_of_the_node_are_for_listeners_without_one_of_their_own(node):
-    node.write(node.preamble() + NODE_PAGES + CONFIG)
+    node.configure(NODE_PAGES + CONFIG)
     node.reload()
     try:
         rows = {(80, 404): "empty.txt", (80, 400): "4xx.htm", (81, 404): "404.html",
@@ -187,7 +182,7 @@ def test_pages_of_the_node_are_for_listeners_without_one_of_their_own(node):
             assert answer(node, ASKED[status], port=port).body.decode() == PAGES[page]
         assert answer(node, ASKED[501]).body.startswith(b"501 ")
     finally:
-        node.write(node.preamble() + CONFIG)
+        node.configure(CONFIG)
         node.reload()
 
 
@@ -209,6 +204,6 @@ def test_pages_are_read_anew_by_reload_and_not_before(node):
 def test_page_that_the_daemons_user_cannot_read_is_told_at_start(sluice):
     write_pages(sluice, PAGES)
     os.chmod(sluice.directory / "pages" / "404.html", 0o600)
-    sluice.write(sluice.preamble() + CONFIG)
+    sluice.configure(CONFIG)
     with pytest.raises(NotReady, match="404.html: user 'nobody' cannot read it"):
         sluice.start()

@@ -32,7 +32,7 @@ def test_start_reload_and_list_changes_are_events_in_their_order(sluice):
     sluice.start()
     assert kinds(sluice) == ["ready"]
     sluice.reload()
-    sluice.write(sluice.preamble() + CONFIG + "nonsense: 1\n")
+    sluice.configure(CONFIG + "nonsense: 1\n")
     assert sluice.cli("config", "reload").returncode == 1
     sluice.cli("deny", "add", "203.0.113.0/24", "reason", "scanner", check=True)
     sluice.cli("deny", "delete", "203.0.113.0/24", check=True)

@@ -2,7 +2,7 @@
 import pytest
 
 from lib.backend import RawBackend
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, CLIENT, CLIENT6, SLUICE, SLUICE6
 from lib.wire import Wire, request
 
@@ -34,14 +34,9 @@ SPOOFED = ["X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 1.2.3.4, 198.51.100.1",
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        sluice.write(sluice.preamble() + TRUST + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(TRUST + CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture
@@ -164,11 +159,11 @@ def test_request_without_a_host_is_forwarded_without_one(topology, backend):
 def test_trusted_proxies_may_change_by_reload(node, seen):
     fields = ["X-Forwarded-For: 203.0.113.7"]
     assert seen(PROXY, fields).get("x-real-ip") == "203.0.113.7"
-    node.write(node.preamble() + f"  trusted_proxies: [ {STRANGER} ]\n" + CONFIG)
+    node.configure(f"  trusted_proxies: [ {STRANGER} ]\n" + CONFIG)
     node.reload()
     try:
         assert seen(PROXY, fields).get("x-real-ip") == PROXY
         assert seen(STRANGER, fields).get("x-real-ip") == "203.0.113.7"
     finally:
-        node.write(node.preamble() + TRUST + CONFIG)
+        node.configure(TRUST + CONFIG)
         node.reload()

@@ -6,9 +6,10 @@ import struct
 
 import pytest
 
+from h2.errors import ErrorCodes
 from lib import lanes
 from lib.http2 import (ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE,
-                       PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, ErrorCodes, Http2, frame,
+                       PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, Http2, frame,
                        read_frames, take_frames)
 from lib.wait import wait_until
 from lib.wire import response

@@ -5,7 +5,7 @@ allows them by name passes the one canonical form on, and is still matched by it
 import pytest
 
 from lib.backend import RawBackend
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request
 
@@ -54,14 +54,9 @@ NEVER = [
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         sluice.configure(CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+        yield sluice.start()
 
 
 @pytest.fixture

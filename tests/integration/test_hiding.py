@@ -3,7 +3,7 @@
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, CLIENT, NO_HOST, SLUICE
 from lib.programs import start_nginx
 from lib.wire import Truncated, Wire, chunk, request, response
@@ -61,14 +61,9 @@ ABOUT = ["Server: Evil/1.0", "Via: 1.1 cache.internal", "X-Powered-By: PHP/5", "
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        sluice.write(sluice.preamble() + TRUST + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(TRUST + CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture

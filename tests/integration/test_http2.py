@@ -3,9 +3,10 @@ import threading
 
 import pytest
 
+from h2.errors import ErrorCodes
 from lib import lanes
 from lib.backend import answer_each
-from lib.http2 import PREFACE, ErrorCodes, Http2, frame
+from lib.http2 import PREFACE, Http2, frame
 from lib.netns import SLUICE
 from lib.programs import start_nginx
 from lib.wire import chunk, response

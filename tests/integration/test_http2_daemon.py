@@ -4,9 +4,10 @@ import struct
 import threading
 from pathlib import Path
 
+from h2.errors import ErrorCodes
 from lib.backend import RawBackend
 from lib.http2 import (ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, SETTINGS,
-                       ErrorCodes, Http2, frame, read_frames, take_frames)
+                       Http2, frame, read_frames, take_frames)
 from lib.netns import BACKEND, SLUICE
 from lib.wire import response
 

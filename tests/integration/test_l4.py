@@ -2,7 +2,6 @@
 import contextlib
 import errno
 import random
-import signal
 import socket
 import threading
 

@@ -11,6 +11,7 @@ import struct
 
 import pytest
 from lib.backend import RawBackend
+from lib.daemon import daemon
 from lib.http2 import Http2
 from lib.netns import BACKEND, CLIENT, CLIENT6, SLUICE, SLUICE6
 from lib.programs import start_program
@@ -79,18 +80,11 @@ def read_exactly(connection, count):
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    from lib.daemon import Sluice
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        text = sluice.preamble().replace(
-            "  drain:", f"  trusted_proxies: [ {TRUSTED}, \"{CLIENT6[0]}\", 198.18.0.0/15 ]\n  drain:")
-        text = text.replace("  drain:", f"  access_log: {{ file: {sluice.directory}/state/access.log }}\n  drain:")
-        sluice.write(text + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(f"  access_log: {{ file: {sluice.directory}/state/access.log }}\n"
+                         f"  trusted_proxies: [ {TRUSTED}, \"{CLIENT6[0]}\", 198.18.0.0/15 ]\n"
+                         + CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture

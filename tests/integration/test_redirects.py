@@ -1,7 +1,7 @@
 """Where redirects lead: what the route does not name is as the client asked for it."""
 import pytest
 
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import CLIENT, SLUICE
 from lib.wire import Wire, request
 
@@ -42,14 +42,9 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        sluice.write(sluice.preamble() + f"  trusted_proxies: [ {PROXY} ]\n" + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(f"  trusted_proxies: [ {PROXY} ]\n" + CONFIG)
+        yield sluice.start()
 
 
 def location(node, asked, **kwargs):

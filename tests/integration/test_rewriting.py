@@ -2,7 +2,7 @@
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, response
 
@@ -29,13 +29,9 @@ routes:
 
 @pytest.fixture(scope="module")
 def rewriting(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         sluice.configure(CONFIG)
         yield sluice.start()
-        sluice.stop()
-    finally:
-        sluice.dispose()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import collections
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, request, response
 
@@ -66,13 +66,9 @@ routes:
 
 @pytest.fixture(scope="module")
 def routed(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         sluice.configure(CONFIG)
         yield sluice.start()
-        sluice.stop()
-    finally:
-        sluice.dispose()
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Routes by template, regex, headers and query; what `sluice route explain` says of them."""
 import pytest
 
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import SLUICE
 from lib.wire import Wire
 
@@ -45,13 +45,9 @@ routes:
 
 @pytest.fixture(scope="module")
 def routed(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         sluice.configure(CONFIG)
         yield sluice.start()
-        sluice.stop()
-    finally:
-        sluice.dispose()
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ import pytest
 from h2.errors import ErrorCodes
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.certificates import make_certificate
+from lib.daemon import daemon
 from lib.http2 import GOAWAY, PREFACE, SETTINGS, Http2, frame, read_frames
 from lib.netns import BACKEND, SLUICE
 from lib.wait import Thread
 from lib.wire import response
-from test_tls import make_certificate
 
 CONFIG = f"""
 listeners:
@@ -29,15 +29,10 @@ routes: [ {{ name: all, proxy: {{ upstream: up }} }} ]
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    node = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as node:
         make_certificate(node.directory, "one", "one.test")
         node.configure(CONFIG)
-        node.start()
-        yield node
-        node.stop()
-    finally:
-        node.dispose()
+        yield node.start()
 
 
 @pytest.fixture

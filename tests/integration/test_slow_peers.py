@@ -14,11 +14,11 @@ import time
 import pytest
 
 from lib.backend import RawBackend
+from lib.certificates import make_certificate
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.programs import start_nginx
 from lib.wait import Thread, wait_until
 from lib.wire import Wire
-from test_tls import make_certificate
 
 TOOL = "slowhttptest"
 NGINX_PORT = 8080

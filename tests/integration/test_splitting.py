@@ -4,7 +4,7 @@ import re
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.wire import Wire, response
 
@@ -56,13 +56,9 @@ def config(blue=50, green=50):
 
 @pytest.fixture(scope="module")
 def splitting(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        sluice.write(sluice.preamble() + TRUST + config())
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(TRUST + config())
         yield sluice.start()
-        sluice.stop()
-    finally:
-        sluice.dispose()
 
 
 @pytest.fixture
@@ -70,7 +66,7 @@ def weights(splitting):
     """Changes the weights by a reload; they are even again afterwards."""
 
     def change(blue, green):
-        splitting.write(splitting.preamble() + TRUST + config(blue, green))
+        splitting.configure(TRUST + config(blue, green))
         splitting.reload()
 
     yield change

@@ -9,9 +9,8 @@ import subprocess
 
 import pytest
 
-from lib.daemon import Sluice
+from lib.certificates import make_certificate
 from lib.netns import SLUICE
-from test_certificates import make_certificate
 
 TOOL = "testssl"
 SHORT = ["-p", "-S", "-P", "-h"]

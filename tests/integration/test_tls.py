@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from lib.backend import RawBackend, answer_each
-from lib.daemon import Sluice
+from lib.certificates import make_certificate
+from lib.daemon import daemon
 from lib.http2 import Http2
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.payload import payload
@@ -45,20 +46,9 @@ routes:
 """
 
 
-def make_certificate(directory, name, *hosts):
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-         "-nodes", "-keyout", directory / f"{name}.key", "-out", directory / f"{name}.pem",
-         "-days", "30", "-subj", f"/CN={hosts[0]}", "-addext",
-         "subjectAltName=" + ",".join(f"DNS:{host}" for host in hosts)],
-        check=True, capture_output=True, timeout=60)
-    os.chmod(directory / f"{name}.key", 0o644)
-
-
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    node = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as node:
         make_certificate(node.directory, "one", "one.test", "*.one.test")
         make_certificate(node.directory, "two", "two.test")
         (node.directory / "www" / "files").mkdir(parents=True)
@@ -67,11 +57,7 @@ def node(topology, workdir, engine):
         os.chmod(node.directory / "access.log", 0o666)
         node.configure(CONFIG.format(sluice=SLUICE, backend=BACKEND[0], proxy=CLIENT[2],
                                      directory=node.directory), workers=1)
-        node.start()
-        yield node
-        node.stop()
-    finally:
-        node.dispose()
+        yield node.start()
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import ssl
 import time
 
 import pytest
-from lib.daemon import Sluice
+from lib.certificates import make_certificate, openssl
+from lib.daemon import daemon
 from lib.http2 import Gone, Http2
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.wire import request
-from test_certificates import make_certificate, openssl
 from test_websocket_clients import SERVER_PORT, Server
 
 websockets = pytest.importorskip("websockets")
@@ -52,8 +52,7 @@ def make_ocsp_response(directory):
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    node = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as node:
         make_certificate(node.directory, "ca", "authority")
         for name in ("site", "device"):
             make_certificate(node.directory, name, f"{name}.test", issuer="ca")
@@ -61,11 +60,7 @@ def node(topology, workdir, engine):
         with open(node.directory / "site.pem", "a", encoding="ascii") as chain:
             chain.write((node.directory / "ca.pem").read_text())  # curl looks for the issuer there
         node.configure(CONFIG)
-        node.start()
-        yield node
-        node.stop()
-    finally:
-        node.dispose()
+        yield node.start()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from lib.backend import RawBackend
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.tunnels import accept_of, echo, read_exactly, switching
 from lib.wait import wait_until, wait_until_still
@@ -47,16 +47,9 @@ OWN_CONFIG = CONFIG.replace(f"{SLUICE}:{PORT}", f"{SLUICE}:{OWN_PORT}").replace(
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        text = sluice.preamble().replace(
-            "  drain:", f"  access_log: {{ file: {sluice.directory}/state/access.log }}\n  drain:")
-        sluice.write(text + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(f"  access_log: {{ file: {sluice.directory}/state/access.log }}" + CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import contextlib
 import threading
 
 import pytest
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.netns import BACKEND, SLUICE
 from lib.programs import start_program
 
@@ -85,14 +85,9 @@ class Server:
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
+    with daemon(topology, workdir, engine) as sluice:
         sluice.configure(CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+        yield sluice.start()
 
 
 @pytest.fixture

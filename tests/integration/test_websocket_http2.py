@@ -11,7 +11,7 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from lib.backend import RawBackend
-from lib.daemon import Sluice
+from lib.daemon import daemon
 from lib.http2 import Gone, Http2
 from lib.netns import BACKEND, SLUICE
 from lib.tunnels import accept_of, echo, read_exactly, switching
@@ -36,16 +36,9 @@ VERSION = ("sec-websocket-version", "13")
 
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
-    sluice = Sluice(topology, workdir, engine)
-    try:
-        text = sluice.preamble().replace(
-            "  drain:", f"  access_log: {{ file: {sluice.directory}/state/access.log }}\n  drain:")
-        sluice.write(text + CONFIG)
-        sluice.start()
-        yield sluice
-        sluice.stop()
-    finally:
-        sluice.dispose()
+    with daemon(topology, workdir, engine) as sluice:
+        sluice.configure(f"  access_log: {{ file: {sluice.directory}/state/access.log }}" + CONFIG)
+        yield sluice.start()
 
 
 @pytest.fixture

@@ -275,3 +275,15 @@ class Sluice:
             if each["name"] == reason:
                 return each["packets"]
         raise AssertionError(f"no counter {reason}")
+
+
+@contextlib.contextmanager
+def daemon(topology, workdir, engine):
+    """One that is not started yet; it and its pins are gone afterwards, whatever happened."""
+    sluice = Sluice(topology, workdir, engine)
+    try:
+        yield sluice
+        if sluice.process:
+            sluice.stop()
+    finally:
+        sluice.dispose()

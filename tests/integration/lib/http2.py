@@ -7,7 +7,6 @@ import struct
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2 import events
-from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
