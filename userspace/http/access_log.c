@@ -154,6 +154,8 @@ void access_log_write(struct access_log *log, const struct exchange *exchange, u
 		.route = exchange->tunnel.open ? exchange->tunnel.route
 			 : exchange->route     ? exchange->route->name
 					       : STR_NULL,
+		.consumer = exchange->tunnel.open ? exchange->tunnel.consumer
+						  : identity_consumer(&exchange->identity),
 		.status = exchange->status,
 		.reason = exchange->failure,
 		.reason_detail = exchange->failure_detail,

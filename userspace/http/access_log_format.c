@@ -272,6 +272,10 @@ static char *put_line_json(char *pos, const struct access_log_entry *entry,
 	pos = put_json(pos, entry->listener, ACCESS_LOG_NAME_MAX);
 	pos = PUT(pos, ",\"route\":");
 	pos = put_json(pos, entry->route, ACCESS_LOG_NAME_MAX);
+	if (entry->consumer.ptr) {
+		pos = PUT(pos, ",\"consumer\":");
+		pos = put_json(pos, entry->consumer, ACCESS_LOG_NAME_MAX);
+	}
 	pos = put_json_request(pos, entry);
 	pos = PUT(pos, ",\"status\":");
 	pos = entry->status ? put_u64(pos, entry->status) : PUT(pos, "null");
@@ -300,7 +304,9 @@ static char *put_line_combined(char *pos, const struct access_log_entry *entry,
 			       const struct access_log_clock *clock)
 {
 	pos = put_ip(pos, &entry->client);
-	pos = PUT(pos, " - - ");
+	pos = PUT(pos, " - ");
+	pos = put_combined(pos, entry->consumer, ACCESS_LOG_NAME_MAX);
+	*pos++ = ' ';
 	pos = put(pos, clock->combined, strlen(clock->combined));
 	pos = PUT(pos, " \"");
 	if (entry->method.ptr) {
@@ -325,10 +331,11 @@ static char *put_line_combined(char *pos, const struct access_log_entry *entry,
 
 size_t access_log_format_bound(const struct access_log_entry *entry)
 {
-	size_t values = entry->listener.len + entry->route.len + entry->method.len +
-			entry->host.len + entry->target.len + entry->refused_line.len +
-			entry->upstream.len + entry->endpoint.len + entry->user_agent.len +
-			entry->referer.len + entry->tls_sni.len + entry->client_san.len;
+	size_t values = entry->listener.len + entry->route.len + entry->consumer.len +
+			entry->method.len + entry->host.len + entry->target.len +
+			entry->refused_line.len + entry->upstream.len + entry->endpoint.len +
+			entry->user_agent.len + entry->referer.len + entry->tls_sni.len +
+			entry->client_san.len;
 
 	return MIN(ACCESS_LOG_FIXED_MAX + EXPANSION * values, ACCESS_LOG_LINE_MAX);
 }

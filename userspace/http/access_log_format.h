@@ -21,7 +21,7 @@ enum access_log_format { ACCESS_LOG_JSON, ACCESS_LOG_COMBINED };
 #define ACCESS_LOG_FIXED_MAX  3072 /* keys, numbers, addresses, the reason */
 /* More than any line takes, were each byte of each value written as six. */
 #define ACCESS_LOG_LINE_MAX                                                                        \
-	(6u * (ACCESS_LOG_TARGET_MAX + 4 * ACCESS_LOG_VALUE_MAX + 4 * ACCESS_LOG_NAME_MAX +        \
+	(6u * (ACCESS_LOG_TARGET_MAX + 4 * ACCESS_LOG_VALUE_MAX + 5 * ACCESS_LOG_NAME_MAX +        \
 	       ACCESS_LOG_SNI_MAX + ACCESS_LOG_SAN_MAX) +                                          \
 	 ACCESS_LOG_FIXED_MAX)
 
@@ -32,6 +32,7 @@ struct access_log_entry {
 	uint64_t wall_ms;	     /* when the head was complete */
 	struct ip_addr client, peer; /* peer is written where it differs */
 	struct str listener, route;
+	struct str consumer;		 /* whom a policy found the caller to be */
 	struct str method, host, target; /* as sent */
 	struct str refused_line;	 /* in place of the three where the head was refused */
 	uint8_t version_minor;

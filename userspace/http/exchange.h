@@ -17,6 +17,7 @@
 #ifndef SLUICE_HTTP_EXCHANGE_H
 #define SLUICE_HTTP_EXCHANGE_H
 
+#include "http/identity.h"
 #include "http/proxy.h"
 #include "http/snapshot.h"
 #include "http/tunnel.h"
@@ -128,6 +129,8 @@ struct exchange {
 	struct route_param *params;
 	unsigned int param_count;
 
+	struct identity identity; /* who asks, as far as policies found out */
+
 	/* The route's policies: which one is at work, and what it keeps while it waits. */
 	unsigned int policy_at;
 	void *policy_state;
@@ -156,7 +159,7 @@ struct exchange {
 	bool request_done; /* the downstream has read the whole request */
 	uint64_t bytes_in, bytes_out;
 	const char *failure; /* why an error answer was made or the answer was cut; a literal */
-	const char *failure_detail; /* more of it for the log, of static storage; NULL: none */
+	const char *failure_detail; /* more of it for the log, static or in the arena; NULL: none */
 	/* Times of the loop's turns: the head was complete; the answer's head was made (0: never).
 	 */
 	uint64_t begin_ns, first_byte_ns;

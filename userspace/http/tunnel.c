@@ -170,6 +170,7 @@ static void on_idle_timer(struct timer *timer)
 static bool keep_names(struct exchange *exchange)
 {
 	const struct upstream_call *call = &exchange->proxy.call;
+	struct str consumer = identity_consumer(&exchange->identity);
 	const struct {
 		struct str *place, name;
 	} names[] = {
@@ -184,7 +185,10 @@ static bool keep_names(struct exchange *exchange)
 		if (!names[i].place->ptr)
 			return false;
 	}
-	return true;
+	if (!consumer.ptr)
+		return true;
+	exchange->tunnel.consumer = arena_copy(&exchange->arena, consumer);
+	return exchange->tunnel.consumer.ptr;
 }
 
 int tunnel_start(struct exchange *exchange, uint64_t idle_ms)
@@ -213,6 +217,7 @@ int tunnel_start(struct exchange *exchange, uint64_t idle_ms)
 	exchange->listener = NULL;
 	exchange->route = NULL;
 	exchange->upstream = NULL;
+	exchange->identity.count = 0;
 	call->upstream = NULL;
 	call->chosen = NULL;
 	worker_snapshot_unref(TAKE_PTR(exchange->config));

@@ -31,6 +31,7 @@ struct tunnel {
 	uint64_t idle_ms, moved_ms;
 	struct timer idle_timer;
 	struct str listener, route, upstream, endpoint;
+	struct str consumer;	   /* ptr NULL: nobody is known */
 	struct route_stats *stats; /* one reference, or NULL */
 };
 

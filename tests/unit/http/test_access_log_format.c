@@ -56,6 +56,16 @@ static void assert_line(enum access_log_format format, const struct access_log_e
 	free(line);
 }
 
+static void assert_line_has(enum access_log_format format, const struct access_log_entry *entry,
+			    const char *part)
+{
+	char *line = format_line(format, entry);
+
+	if (!strstr(line, part))
+		fail_msg("no %s in %s", part, line);
+	free(line);
+}
+
 static void test_a_local_answer_as_json(void **state)
 {
 	struct access_log_entry entry = entry_make();
@@ -126,6 +136,16 @@ static void test_combined_is_what_log_analysers_read(void **state)
 	entry.status = 0;
 	assert_line(ACCESS_LOG_COMBINED, &entry,
 		    "192.0.2.7 - - [31/Jan/2026:12:00:00 +0000] \"-\" 499 12 \"-\" \"-\"");
+}
+
+static void test_the_consumer_is_told_in_both_formats(void **state)
+{
+	struct access_log_entry entry = entry_make();
+
+	entry.consumer = STR("ac\"me");
+	assert_line_has(ACCESS_LOG_JSON, &entry,
+			"\"route\":\"shop\",\"consumer\":\"ac\\\"me\",\"method\":");
+	assert_line_has(ACCESS_LOG_COMBINED, &entry, "192.0.2.7 - ac\\x22me [31/Jan/2026:");
 }
 
 static void test_hostile_bytes_break_neither_format(void **state)
@@ -215,7 +235,7 @@ static void test_the_longest_values_are_cut_and_fit_the_bound(void **state)
 	assert_non_null(big);
 	memset(big, 1, 100000); /* six bytes for each in JSON */
 	entry.method = entry.host = entry.target = entry.user_agent = entry.referer =
-		entry.listener = entry.route = entry.upstream = entry.endpoint =
+		entry.consumer = entry.listener = entry.route = entry.upstream = entry.endpoint =
 			str_make(big, 100000);
 	entry.has_upstream = true;
 	entry.connect_us = entry.head_us = entry.duration_us = entry.first_byte_us = UINT64_MAX - 1;
@@ -266,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_a_proxied_exchange_as_json_says_whom_it_asked),
 		cmocka_unit_test(test_a_refused_head_and_an_exchange_without_answer_as_json),
 		cmocka_unit_test(test_combined_is_what_log_analysers_read),
+		cmocka_unit_test(test_the_consumer_is_told_in_both_formats),
 		cmocka_unit_test(test_hostile_bytes_break_neither_format),
 		cmocka_unit_test(test_every_byte_at_every_place_gives_valid_json),
 		cmocka_unit_test(test_the_longest_values_are_cut_and_fit_the_bound),
