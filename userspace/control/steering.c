@@ -181,7 +181,7 @@ static int open_loopback(struct worker_socket *socket, uint32_t id, const char *
 	if (r)
 		return r;
 	socket->id = id;
-	return listen_socket_open(&addr, 0, LISTEN_BACKLOG, &socket->fd, err);
+	return listen_socket_open(&addr, LISTEN_SAVE_SYN, LISTEN_BACKLOG, &socket->fd, err);
 }
 
 static bool has_v6(const struct steering_plan *plan)
@@ -230,8 +230,8 @@ static int open_new_binds(struct steering_plan *plan, struct error *err)
 			struct worker_socket *socket = socket_at(plan, worker, index);
 
 			socket->id = bind->id;
-			r = listen_socket_open(&bind->addr, LISTEN_REUSEPORT, LISTEN_BACKLOG,
-					       &socket->fd, err);
+			r = listen_socket_open(&bind->addr, LISTEN_REUSEPORT | LISTEN_SAVE_SYN,
+					       LISTEN_BACKLOG, &socket->fd, err);
 		}
 		if (r == -EACCES && plan->steering->in_force)
 			error_prefix(err, "privileges were dropped at start, a restart is needed");

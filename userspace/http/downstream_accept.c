@@ -9,6 +9,7 @@
 #include "http/downstream_tls.h"
 #include "http/forwarding.h"
 #include "http/worker_internal.h"
+#include "io/socket_ends.h"
 
 #define REFUSED_LOG_MS 10000
 
@@ -20,21 +21,19 @@ enum downstream_protocol {
 
 static int read_addresses(struct downstream *conn, int fd)
 {
-	struct sock_addr addr = {.len = sizeof(addr) - sizeof(addr.len)};
+	struct socket_ends ends;
+	int r = socket_ends_read(fd, &ends);
 
-	if (getsockname(fd, &addr.any, &addr.len) < 0)
-		return -errno;
-	conn->local = sock_addr_ip(&addr);
-	conn->local_port = sock_addr_port(&addr);
-	addr.len = sizeof(addr) - sizeof(addr.len);
-	if (getpeername(fd, &addr.any, &addr.len) < 0)
-		return -errno;
-	conn->peer = sock_addr_ip(&addr);
+	if (r)
+		return r;
+	conn->local = ends.local;
+	conn->local_port = ends.local_port;
+	conn->peer = ends.peer;
 	conn->origin = (struct proxy_addresses){
-		.source = conn->peer,
-		.source_port = sock_addr_port(&addr),
-		.destination = conn->local,
-		.destination_port = conn->local_port,
+		.source = ends.peer,
+		.source_port = ends.peer_port,
+		.destination = ends.local,
+		.destination_port = ends.local_port,
 	};
 	return 0;
 }

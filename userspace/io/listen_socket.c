@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <sys/stat.h>
 
 #include "base/cleanup.h"
@@ -67,6 +68,9 @@ int listen_socket_open(const struct sock_addr *addr, unsigned int flags, int bac
 		/* Without it an IPv6 wildcard takes the IPv4 port as well. */
 		if (result == 0 && family == AF_INET6)
 			result = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+		/* Without it connections are asked for their addresses. */
+		if (flags & LISTEN_SAVE_SYN)
+			(void)set_option(fd, IPPROTO_TCP, TCP_SAVE_SYN);
 		if (result < 0)
 			return error_set_errno(err, result, "'%s': setting socket options", text);
 	}

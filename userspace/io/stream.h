@@ -198,7 +198,11 @@ int acceptor_take(struct loop *loop, int listen_fd);
 
 /* ---- sockets to listen on ---- */
 
-enum listen_flags { LISTEN_REUSEPORT = 1 };
+enum listen_flags {
+	LISTEN_REUSEPORT = 1,
+	LISTEN_SAVE_SYN =
+		2, /* for socket_ends_read(); memory until that, or the connection's end */
+};
 
 /* SO_REUSEADDR, IPV6_V6ONLY for IPv6, CLOEXEC, non-blocking. Unix paths: a dead one is replaced. */
 int listen_socket_open(const struct sock_addr *addr, unsigned int flags, int backlog, int *ret_fd,
