@@ -256,6 +256,9 @@ static int acquire_objects(struct registry *registry, struct snapshot *snapshot,
 		if (!r)
 			r = upstream_acquire(registry, upstream, worker_count, build_until_ms);
 	}
+	if (!r)
+		r = policies_acquire(snapshot->policies, snapshot->policy_count, registry,
+				     worker_count);
 	for (unsigned int i = 0; i < snapshot->route_count && !r; i++) {
 		struct route *route = &snapshot->routes[i];
 		struct split *split = route->proxy.split;

@@ -135,7 +135,7 @@ static void note_for_answers(struct exchange *exchange, const struct rewrite *re
 	exchange->rewritten.upstream_prefix = rewrite->to_segments;
 }
 
-static enum policy_verdict request_head(struct exchange *exchange, const void *conf)
+static enum policy_verdict request_head(struct exchange *exchange, const void *conf, void *state)
 {
 	const struct rewrite *rewrite = conf;
 	int r = rewrite_path(rewrite, exchange->route->unsafe_paths, &exchange->arena,

@@ -22,12 +22,8 @@ void downstream_http1_close(struct downstream_http1 *conn, bool reset)
 		return;
 	conn->state = HTTP1_CONN_CLOSING;
 	timer_stop(&conn->base.timer);
-	if (exchange && exchange->action) {
-		const struct exchange_action *action = TAKE_PTR(exchange->action);
-
-		if (action->abort)
-			action->abort(exchange);
-	}
+	if (exchange)
+		exchange_abort(exchange);
 	if (reset)
 		stream_abort(&conn->base.stream);
 	else

@@ -36,14 +36,8 @@ void downstream_http2_close(struct downstream_http2 *conn, bool reset)
 		return;
 	conn->state = HTTP2_CONN_CLOSING;
 	timer_stop(&conn->base.timer);
-	list_for_each (link, &conn->streams) {
-		struct exchange *exchange =
-			list_entry(link, struct downstream_stream, link)->exchange;
-		const struct exchange_action *action = TAKE_PTR(exchange->action);
-
-		if (action && action->abort)
-			action->abort(exchange);
-	}
+	list_for_each (link, &conn->streams)
+		exchange_abort(list_entry(link, struct downstream_stream, link)->exchange);
 	if (reset)
 		stream_abort(&conn->base.stream);
 	else

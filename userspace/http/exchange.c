@@ -2,12 +2,14 @@
 
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "http/downstream.h"
 #include "http/files.h"
 #include "http/forwarding.h"
 #include "http/local_answer.h"
 #include "http/policy.h"
+#include "http/policy_flow.h"
 #include "http/request_target.h"
 #include "http/router.h"
 #include "http/split.h"
@@ -87,13 +89,24 @@ static void record(const struct exchange *exchange)
 	access_log_write(&worker->access_log, exchange, end_ns);
 }
 
+void exchange_abort(struct exchange *exchange)
+{
+	const struct exchange_action *action = TAKE_PTR(exchange->action);
+
+	if (action && action->abort)
+		action->abort(exchange);
+	if (UNLIKELY(exchange->chain))
+		policy_chain_abort(exchange);
+}
+
 void exchange_free(struct exchange *exchange)
 {
 	struct http_worker *worker = exchange->worker;
 
-	if (exchange->action && exchange->action->abort)
-		exchange->action->abort(exchange);
+	exchange_abort(exchange);
 	timer_stop(&exchange->age_timer);
+	if (UNLIKELY(exchange->policy_ending_count))
+		policy_chain_done(exchange);
 	record(exchange);
 	tunnel_done(exchange);
 	worker_snapshot_unref(exchange->config);
@@ -224,7 +237,9 @@ void exchange_start(struct exchange *exchange)
 	exchange->upstream_host = request->host;
 	exchange->upstream_path = exchange->path;
 	exchange->upstream_query = exchange->query;
-	if (!exchange->route->policy_count || policy_chain_run(exchange))
+	if (exchange->route->policy_count)
+		policy_chain_begin(exchange);
+	else
 		exchange_start_action(exchange);
 }
 
@@ -264,7 +279,9 @@ void exchange_request_data(struct exchange *exchange, struct str data, struct re
 		exchange_fail_close(exchange, 413, "request body too large");
 		return;
 	}
-	if (exchange->action && exchange->action->request_data)
+	if (UNLIKELY(exchange->chain) && !exchange->chain->request.closed)
+		policy_request_data(exchange, data, buf);
+	else if (exchange->action && exchange->action->request_data)
 		exchange->action->request_data(exchange, data, buf);
 }
 
@@ -272,7 +289,9 @@ void exchange_request_end(struct exchange *exchange, const struct http_field *tr
 			  unsigned int trailer_count)
 {
 	exchange->request_done = true;
-	if (exchange->action && exchange->action->request_end)
+	if (UNLIKELY(exchange->chain) && !exchange->chain->request.closed)
+		policy_request_end(exchange, trailers, trailer_count);
+	else if (exchange->action && exchange->action->request_end)
 		exchange->action->request_end(exchange, trailers, trailer_count);
 }
 
@@ -284,12 +303,78 @@ void exchange_request_flush(struct exchange *exchange)
 
 bool exchange_request_blocked(const struct exchange *exchange)
 {
-	return exchange->action && exchange->action->request_blocked &&
-	       exchange->action->request_blocked(exchange);
+	return (UNLIKELY(exchange->chain) &&
+		policy_flow_is_blocked(exchange, &exchange->chain->request)) ||
+	       (exchange->action && exchange->action->request_blocked &&
+		exchange->action->request_blocked(exchange));
+}
+
+void exchange_resume_request(struct exchange *exchange)
+{
+	if (UNLIKELY(exchange->chain) && !exchange->chain->request.closed)
+		policy_request_drained(exchange);
+	exchange->downstream->resume_request(exchange);
+}
+
+/* ---- the answer, on its way to the downstream ---- */
+
+bool exchange_send_head(struct exchange *exchange, const struct exchange_response *response)
+{
+	if (UNLIKELY(exchange->chain))
+		return policy_send_head(exchange, response);
+	exchange->status = response->status;
+	exchange->head_sent = true;
+	exchange->downstream->send_head(exchange, response);
+	return true;
+}
+
+bool exchange_send_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
+{
+	if (UNLIKELY(exchange->chain))
+		return policy_send_data(exchange, data, buf);
+	exchange->bytes_out += data.len;
+	exchange->downstream->send_data(exchange, data, buf);
+	return true;
+}
+
+bool exchange_send_file(struct exchange *exchange, struct send_file *file, uint64_t offset,
+			uint64_t len)
+{
+	if (UNLIKELY(exchange->chain))
+		return policy_send_file(exchange, file, offset, len);
+	exchange->bytes_out += len;
+	exchange->downstream->send_file(exchange, file, offset, len);
+	return true;
+}
+
+void exchange_send_end(struct exchange *exchange, const struct http_field *trailers,
+		       unsigned int trailer_count)
+{
+	if (UNLIKELY(exchange->chain)) {
+		policy_send_end(exchange, trailers, trailer_count);
+		return;
+	}
+	exchange->response_done = true;
+	exchange->downstream->send_end(exchange, trailers, trailer_count);
+}
+
+size_t exchange_queued(const struct exchange *exchange)
+{
+	if (UNLIKELY(exchange->chain) &&
+	    policy_flow_is_blocked(exchange, &exchange->chain->response))
+		return SIZE_MAX;
+	return exchange->downstream->queued(exchange);
+}
+
+bool exchange_takes_pipes(const struct exchange *exchange)
+{
+	return !exchange->chain || !exchange->chain->response.lanes;
 }
 
 void exchange_drained(struct exchange *exchange)
 {
-	if (exchange->action && exchange->action->drained)
+	if (UNLIKELY(exchange->chain))
+		policy_response_drained(exchange);
+	else if (exchange->action && exchange->action->drained)
 		exchange->action->drained(exchange);
 }

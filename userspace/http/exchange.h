@@ -29,16 +29,19 @@
 struct downstream;
 struct exchange;
 struct http_worker;
+struct policy_chain;
+struct policy_ending;
 struct send_file;
 
 /* Most memory one exchange may take for heads, trailers and what we write. */
 #define EXCHANGE_ARENA_BYTES (1024u * 1024)
-#define EXCHANGE_ADDED_MAX   8
+#define EXCHANGE_ADDED_MAX   12
 
 struct exchange_response {
 	uint16_t status;
 	const struct http_field *fields; /* end-to-end fields only, valid to be sent */
 	unsigned int field_count;
+	unsigned int field_room;   /* free behind them (http/field_edit.h); 0: not ours to change */
 	enum http_framing framing; /* NONE, LENGTH, or CHUNKED for a length not known in advance */
 	uint64_t content_length;
 	bool has_content_length; /* also without a body: answers to HEAD, 304 */
@@ -131,9 +134,21 @@ struct exchange {
 
 	struct identity identity; /* who asks, as far as policies found out */
 
-	/* The route's policies: which one is at work, and what it keeps while it waits. */
+	/* The last ones of request.fields, which we put there (http/field_edit.h). */
+	unsigned int own_field_count, request_field_room;
+
+	/* The route's policies (http/policy.h): whose request_head() is asked, what each keeps. */
 	unsigned int policy_at;
-	void *policy_state;
+	unsigned int policy_ending_count;
+	void **policy_states; /* by policy; NULL: none keeps anything */
+	struct policy_ending *policy_endings;
+	struct policy_chain *chain; /* NULL: bodies and answers pass no policy */
+	/* The request's end, which came while a policy waited. */
+	struct {
+		bool here;
+		const struct http_field *trailers;
+		unsigned int trailer_count;
+	} early_end;
 
 	/* ROUTE_PROXY: what is asked of whom; host, path and query as above until a policy rewrites
 	 * them. */
@@ -190,6 +205,26 @@ void exchange_free(struct exchange *exchange);
 void exchange_start(struct exchange *exchange);
 /* The route is found and its policies are through. For http/policy.c. */
 void exchange_start_action(struct exchange *exchange);
+
+/*
+ * The answer, from whoever makes it, through the response steps of policies: head, then data and
+ * files, then the end. False: another answer has taken its place or it was cut, and nothing more of
+ * this one is wanted; whoever makes it has been told by its abort(), if it is the action.
+ */
+bool exchange_send_head(struct exchange *exchange, const struct exchange_response *response);
+bool exchange_send_data(struct exchange *exchange, struct str data, struct recv_buf *buf);
+bool exchange_send_file(struct exchange *exchange, struct send_file *file, uint64_t offset,
+			uint64_t len);
+void exchange_send_end(struct exchange *exchange, const struct http_field *trailers,
+		       unsigned int trailer_count);
+/* Not taken yet by the client, or held by policies: above UPSTREAM_HIGH_WATER, stop. */
+size_t exchange_queued(const struct exchange *exchange);
+/* May bytes of the answer come in a pipe? */
+bool exchange_takes_pipes(const struct exchange *exchange);
+/* The action has room for request data again. */
+void exchange_resume_request(struct exchange *exchange);
+/* Nobody wants an answer any more: ends the action and what policies have under way. */
+void exchange_abort(struct exchange *exchange);
 
 /* Request body, from the downstream. Ignored when the action is over. */
 void exchange_request_data(struct exchange *exchange, struct str data, struct recv_buf *buf);

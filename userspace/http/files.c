@@ -199,7 +199,7 @@ static void respond_not_modified(struct exchange *exchange, const struct found_f
 /* ---- bodies ---- */
 
 /* Everything below has its place in the answer's order: head, data, file, data ... */
-static void begin_body(struct exchange *exchange, uint16_t status, const struct field_list *list,
+static bool begin_body(struct exchange *exchange, uint16_t status, const struct field_list *list,
 		       uint64_t length)
 {
 	bool has_body = exchange_has_response_body(exchange, status) && length;
@@ -212,18 +212,13 @@ static void begin_body(struct exchange *exchange, uint16_t status, const struct 
 		.has_content_length = true,
 	};
 
-	exchange->status = status;
-	exchange->head_sent = true;
 	exchange->action = NULL;
-	exchange->downstream->send_head(exchange, &response);
-	if (has_body)
-		exchange->bytes_out += length;
+	return exchange_send_head(exchange, &response);
 }
 
 static void end_body(struct exchange *exchange)
 {
-	exchange->response_done = true;
-	exchange->downstream->send_end(exchange, NULL, 0);
+	exchange_send_end(exchange, NULL, 0);
 	exchange->downstream->flush(exchange);
 }
 
@@ -262,6 +257,7 @@ static void respond_range(struct exchange *exchange, struct found_file *file, ui
 	bool has_body = exchange_has_response_body(exchange, status) && range->len;
 	struct send_file *queued = NULL;
 	char *room = NULL;
+	bool wanted;
 
 	if (has_body && range->len <= READ_MAX_BYTES) {
 		room = arena_alloc_bytes(&exchange->arena, range->len);
@@ -276,13 +272,14 @@ static void respond_range(struct exchange *exchange, struct found_file *file, ui
 		exchange_fail(exchange, 503, "out of memory for the answer");
 		return;
 	}
-	begin_body(exchange, status, list, range->len);
-	if (room)
-		exchange->downstream->send_data(exchange, str_make(room, range->len), NULL);
-	else if (queued)
-		exchange->downstream->send_file(exchange, queued, range->first, range->len);
+	wanted = begin_body(exchange, status, list, range->len);
+	if (wanted && room)
+		wanted = exchange_send_data(exchange, str_make(room, range->len), NULL);
+	else if (wanted && queued)
+		wanted = exchange_send_file(exchange, queued, range->first, range->len);
 	send_file_unref(queued);
-	end_body(exchange);
+	if (wanted)
+		end_body(exchange);
 }
 
 /* Parts of a multipart body as RFC 9110 14.6 has them; the heads of parts are made beforehand. */
@@ -329,6 +326,7 @@ static void respond_parts(struct exchange *exchange, struct found_file *file,
 			  unsigned int count)
 {
 	struct multipart multipart;
+	bool has_body = exchange_has_response_body(exchange, 206), wanted;
 	struct send_file *queued = NULL;
 	struct str type = STR_NULL;
 
@@ -343,14 +341,15 @@ static void respond_parts(struct exchange *exchange, struct found_file *file,
 		return;
 	}
 	add_field(list, HTTP_FIELD_CONTENT_TYPE, STR("content-type"), type);
-	begin_body(exchange, 206, list, multipart.length);
-	for (unsigned int i = 0; i < count; i++) {
-		exchange->downstream->send_data(exchange, multipart.heads[i], NULL);
-		exchange->downstream->send_file(exchange, queued, ranges[i].first, ranges[i].len);
-	}
-	exchange->downstream->send_data(exchange, multipart.end, NULL);
+	wanted = begin_body(exchange, 206, list, multipart.length);
+	for (unsigned int i = 0; i < count && has_body && wanted; i++)
+		wanted = exchange_send_data(exchange, multipart.heads[i], NULL) &&
+			 exchange_send_file(exchange, queued, ranges[i].first, ranges[i].len);
+	if (has_body && wanted)
+		wanted = exchange_send_data(exchange, multipart.end, NULL);
 	send_file_unref(queued);
-	end_body(exchange);
+	if (wanted)
+		end_body(exchange);
 }
 
 static void respond_single(struct exchange *exchange, struct found_file *file, uint16_t status,

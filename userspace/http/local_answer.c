@@ -30,16 +30,13 @@ void exchange_respond(struct exchange *exchange, uint16_t status, const struct h
 		.close = close,
 	};
 
-	exchange->status = status;
-	exchange->head_sent = true;
-	exchange->action = NULL;
-	exchange->downstream->send_head(exchange, &response);
-	if (has_body) {
-		exchange->bytes_out += body.len;
-		exchange->downstream->send_data(exchange, body, NULL);
-	}
-	exchange->response_done = true;
-	exchange->downstream->send_end(exchange, NULL, 0);
+	/* A policy may answer in the place of what the action has begun to answer. */
+	exchange_abort(exchange);
+	if (!exchange_send_head(exchange, &response))
+		return;
+	if (has_body && !exchange_send_data(exchange, body, NULL))
+		return;
+	exchange_send_end(exchange, NULL, 0);
 	exchange->downstream->flush(exchange);
 }
 
@@ -128,9 +125,7 @@ static void respond_error(struct exchange *exchange, uint16_t status, const char
 
 static void fail(struct exchange *exchange, uint16_t status, const char *reason, bool close)
 {
-	if (exchange->action && exchange->action->abort)
-		exchange->action->abort(exchange);
-	exchange->action = NULL;
+	exchange_abort(exchange);
 	if (exchange->response_done)
 		return;
 	if (exchange->head_sent) {
@@ -283,7 +278,8 @@ void local_answer_start(struct exchange *exchange, enum exchange_local_kind kind
 	const struct http_head *request = &exchange->request;
 
 	exchange->local.kind = kind;
-	if (request->framing == HTTP_FRAMING_NONE || request->expect_continue ||
+	if (request->framing == HTTP_FRAMING_NONE || exchange->request_done ||
+	    request->expect_continue ||
 	    (request->framing == HTTP_FRAMING_LENGTH &&
 	     request->content_length > DISCARD_MAX_BYTES))
 		answer_local(exchange);

@@ -122,6 +122,8 @@ static int policy_read(const struct field_context *context, const struct conf_no
 		r = -EINVAL;
 	if (r)
 		policy->type = NULL;
+	else
+		policy->steps = policy_find_steps(policy);
 	return r;
 }
 
@@ -171,6 +173,47 @@ static bool is_listed(const struct route *route, const struct policy *policy)
 	return false;
 }
 
+/* What policies may set, each name once. */
+static int own_fields(const struct field_context *context, const struct conf_node *node,
+		      struct route *route)
+{
+	unsigned int room = 0;
+
+	route->policy_steps = 0;
+	for (unsigned int i = 0; i < route->policy_count; i++) {
+		const struct policy *policy = route->policies[i];
+		unsigned int count = 0;
+
+		if (!policy->type)
+			continue; /* it has errors */
+		route->policy_steps |= policy->steps;
+		if (policy->type->owned_fields)
+			(void)policy->type->owned_fields(policy->conf, &count);
+		room += count;
+	}
+	route->owned_fields = arena_new_array(context->arena, struct str, room);
+	if (!route->owned_fields)
+		return field_no_memory(context, node);
+	for (unsigned int i = 0; i < route->policy_count; i++) {
+		const struct policy *policy = route->policies[i];
+		const struct str *names = NULL;
+		unsigned int count = 0;
+
+		if (policy->type && policy->type->owned_fields)
+			names = policy->type->owned_fields(policy->conf, &count);
+		for (unsigned int j = 0; j < count; j++) {
+			unsigned int seen = 0;
+
+			while (seen < route->owned_field_count &&
+			       !str_eq_nocase(route->owned_fields[seen], names[j]))
+				seen++;
+			if (seen == route->owned_field_count)
+				route->owned_fields[route->owned_field_count++] = names[j];
+		}
+	}
+	return 0;
+}
+
 int route_policies_read(const struct field_context *context, const struct conf_node *node,
 			const char *what, const struct name_table *names,
 			const struct policy *policies, struct route *route)
@@ -203,6 +246,8 @@ int route_policies_read(const struct field_context *context, const struct conf_n
 		}
 		found[route->policy_count++] = &policies[entry->index];
 	}
+	if (own_fields(context, node, route))
+		return -EINVAL;
 	return result;
 }
 

@@ -5,6 +5,7 @@
 #include "http/hash_key.h"
 #include "http/forwarding.h"
 #include "http/hiding.h"
+#include "http/policy_flow.h"
 #include "http/tunnel.h"
 #include "http/upgrade.h"
 #include "http/worker_internal.h"
@@ -82,7 +83,9 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 
-		if (request_field_passes(exchange, field, check_connection))
+		/* What policies put there stands whatever the client's Connection says. */
+		if (i >= request->field_count - exchange->own_field_count ||
+		    request_field_passes(exchange, field, check_connection))
 			http1_write_field(&writer, field->name, field->value);
 	}
 	if (request->framing == HTTP_FRAMING_CHUNKED)
@@ -241,6 +244,10 @@ static void begin_tunnel(struct exchange *exchange, struct exchange_response *re
 {
 	response->framing = HTTP_FRAMING_NONE;
 	response->upgrade = exchange->upgrade.token;
+	/* Policies are of the configuration, which a tunnel outlives. */
+	if (exchange->chain)
+		policy_chain_abort(exchange);
+	exchange->chain = NULL;
 	if (tunnel_start(exchange, exchange->route->proxy.tunnel_idle_ms) < 0) {
 		exchange_fail_close(exchange, 503, "out of memory for the tunnel");
 		return;
@@ -281,18 +288,16 @@ static void on_head(struct upstream_call *call, const struct http_head *head)
 		head->framing == HTTP_FRAMING_UNTIL_CLOSE ? HTTP_FRAMING_CHUNKED : head->framing;
 	response.content_length = head->content_length;
 	response.has_content_length = head->has_content_length;
-	exchange->status = head->status;
-	exchange->head_sent = true;
-	exchange->downstream->send_head(exchange, &response);
+	if (exchange_send_head(exchange, &response) && !exchange_takes_pipes(exchange))
+		call->pipes = false;
 }
 
 static void on_data(struct upstream_call *call, struct str data, struct recv_buf *buf)
 {
 	struct exchange *exchange = call_exchange(call);
 
-	exchange->bytes_out += data.len;
-	exchange->downstream->send_data(exchange, data, buf);
-	if (exchange->downstream->queued(exchange) > UPSTREAM_HIGH_WATER)
+	if (exchange_send_data(exchange, data, buf) &&
+	    exchange_queued(exchange) > UPSTREAM_HIGH_WATER)
 		upstream_call_pause(call);
 }
 
@@ -321,8 +326,7 @@ static void on_end(struct upstream_call *call, const struct http_field *trailers
 	unsigned int count = filter_trailers(exchange, trailers, trailer_count, &fields);
 
 	exchange->action = NULL;
-	exchange->response_done = true;
-	exchange->downstream->send_end(exchange, fields, count);
+	exchange_send_end(exchange, fields, count);
 	exchange->downstream->flush(exchange);
 }
 
@@ -346,9 +350,7 @@ static void on_error(struct upstream_call *call, enum upstream_error error, cons
 
 static void on_drained(struct upstream_call *call)
 {
-	struct exchange *exchange = call_exchange(call);
-
-	exchange->downstream->resume_request(exchange);
+	exchange_resume_request(call_exchange(call));
 }
 
 static const struct upstream_call_ops call_ops = {

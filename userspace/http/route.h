@@ -85,6 +85,9 @@ struct route {
 
 	const struct policy *const *policies; /* in the order in which they are asked */
 	unsigned int policy_count;
+	unsigned int policy_steps; /* POLICY_STEP_* of all of them */
+	struct str *owned_fields;  /* that they may set for the upstream */
+	unsigned int owned_field_count;
 
 	/* action */
 	enum route_action action;

@@ -45,6 +45,7 @@ void snapshot_unref(struct snapshot *snapshot)
 		route_release(&snapshot->routes[i]);
 	for (unsigned int i = 0; i < snapshot->upstream_count; i++)
 		upstream_release(&snapshot->upstreams[i]);
+	policies_release(snapshot->policies, snapshot->policy_count);
 	access_log_file_unref(snapshot->access_log_file);
 	arena_done(&snapshot->arena);
 	free(snapshot);

@@ -140,6 +140,15 @@ void loop_recv_usage(const struct loop *loop, uint64_t *ret_held, uint64_t *ret_
 	*ret_max = recv_pool_max(loop->pool) - recv_pool_ready(loop->pool);
 }
 
+struct recv_buf *loop_take_buf(struct loop *loop)
+{
+	struct recv_buf *buf = recv_pool_take(loop->pool);
+
+	if (buf)
+		recv_pool_hand_out(buf, 0);
+	return buf;
+}
+
 void loop_trim(struct loop *loop)
 {
 	/* Twice: what was unused for two intervals goes. */

@@ -24,6 +24,7 @@
 #include "base/list.h"
 
 struct loop;
+struct recv_buf;
 
 enum io_engine { IO_ENGINE_AUTO, IO_ENGINE_IO_URING, IO_ENGINE_EPOLL };
 
@@ -78,6 +79,11 @@ void loop_get_stats(const struct loop *loop, struct loop_stats *ret_stats);
 uint64_t loop_recv_bytes(const struct loop *loop);
 /* Buffers that owners hold, and how many they may. */
 void loop_recv_usage(const struct loop *loop, uint64_t *ret_held, uint64_t *ret_max);
+/*
+ * A receive buffer to be filled by its owner, who has the one reference: bytes that were made here
+ * are sent like those that came. NULL: all are in use.
+ */
+struct recv_buf *loop_take_buf(struct loop *loop);
 /* Gives the pages of free receive buffers back to the system. */
 void loop_trim(struct loop *loop);
 

@@ -88,6 +88,22 @@ void send_file_unref(struct send_file *file)
 	cache->free_file_count++;
 }
 
+struct send_file *send_file_ref(struct send_file *file)
+{
+	file->refs++;
+	return file;
+}
+
+ssize_t send_file_read(const struct send_file *file, uint64_t offset, char *room, size_t len)
+{
+	ssize_t got;
+
+	do
+		got = pread(file->fd, room, len, (off_t)offset);
+	while (got < 0 && errno == EINTR);
+	return got < 0 ? -errno : got;
+}
+
 static struct send_segment *segment_get(struct send_queue *queue)
 {
 	struct send_segment *segment = queue->cache->free;
@@ -283,6 +299,16 @@ struct str send_queue_front(const struct send_queue *queue, struct recv_buf **re
 
 	*ret_buf = first ? first->buf : NULL;
 	return first ? first->bytes : STR_NULL;
+}
+
+struct send_file *send_queue_front_file(const struct send_queue *queue, uint64_t *ret_offset)
+{
+	const struct send_segment *first = queue->first;
+
+	if (!first || !first->file)
+		return NULL;
+	*ret_offset = first->file_offset;
+	return first->file;
 }
 
 static bool is_in_memory(const struct send_segment *segment)

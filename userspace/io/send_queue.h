@@ -15,6 +15,8 @@
 #ifndef SLUICE_IO_SEND_QUEUE_H
 #define SLUICE_IO_SEND_QUEUE_H
 
+#include <sys/types.h>
+
 #include "io/splice_pipe.h"
 #include "io/stream.h"
 
@@ -72,6 +74,9 @@ int send_queue_push_inline(struct send_queue *queue, struct str bytes);
  */
 struct send_file *send_file_new(struct send_segment_cache *cache, int fd);
 void send_file_unref(struct send_file *file); /* NULL allowed */
+struct send_file *send_file_ref(struct send_file *file);
+/* Into memory, at most len bytes. 0 at its end, or a negative errno. */
+ssize_t send_file_read(const struct send_file *file, uint64_t offset, char *room, size_t len);
 /* A range of a regular file; takes a reference. Ranges of no bytes are dropped. */
 int send_queue_push_file(struct send_queue *queue, struct send_file *file, uint64_t offset,
 			 uint64_t len);
@@ -87,6 +92,8 @@ int send_queue_push_pipe(struct send_queue *queue, struct splice_pipe *pipe, siz
 int send_queue_move(struct send_queue *to, struct send_queue *from, size_t bytes);
 /* What stands first: its bytes and what keeps them (or NULL); of a file how many (ptr NULL). */
 struct str send_queue_front(const struct send_queue *queue, struct recv_buf **ret_buf);
+/* The file, if one stands first, and where in it; else NULL. */
+struct send_file *send_queue_front_file(const struct send_queue *queue, uint64_t *ret_offset);
 /* Drops so many bytes, at most what send_queue_front() said. Not with a send under way. */
 void send_queue_drop(struct send_queue *queue, size_t bytes);
 

@@ -11,24 +11,46 @@ static struct exchange_fixture *fixture_of(const struct exchange *exchange)
 
 static void send_informational(struct exchange *exchange, const struct exchange_response *response)
 {
+	fixture_of(exchange)->informationals++;
+}
+
+static void write_fields(char *room, size_t room_bytes, const struct http_field *fields,
+			 unsigned int count)
+{
+	size_t len = 0;
+
+	room[0] = '\0';
+	for (unsigned int i = 0; i < count && len < room_bytes; i++)
+		len += (size_t)snprintf(room + len, room_bytes - len, "%.*s: %.*s\n",
+					STR_FMT(fields[i].name), STR_FMT(fields[i].value));
 }
 
 static void send_head(struct exchange *exchange, const struct exchange_response *response)
 {
 	struct exchange_fixture *fixture = fixture_of(exchange);
-	size_t len = 0;
 
 	fixture->heads++;
 	fixture->status = response->status;
-	fixture->added[0] = '\0';
-	for (unsigned int i = 0; i < exchange->added_count; i++)
-		len += (size_t)snprintf(fixture->added + len, sizeof(fixture->added) - len,
-					"%.*s: %.*s\n", STR_FMT(exchange->added[i].name),
-					STR_FMT(exchange->added[i].value));
+	write_fields(fixture->added, sizeof(fixture->added), exchange->added,
+		     exchange->added_count);
+	write_fields(fixture->fields, sizeof(fixture->fields), response->fields,
+		     response->field_count);
 }
 
 static void send_data(struct exchange *exchange, struct str data, struct recv_buf *buf)
 {
+	struct exchange_fixture *fixture = fixture_of(exchange);
+	size_t room =
+		sizeof(fixture->body) - 1 - MIN(fixture->body_bytes, sizeof(fixture->body) - 1);
+
+	memcpy(fixture->body + sizeof(fixture->body) - 1 - room, data.ptr, MIN(data.len, room));
+	fixture->body_bytes += data.len;
+}
+
+static void send_file(struct exchange *exchange, struct send_file *file, uint64_t offset,
+		      uint64_t len)
+{
+	fixture_of(exchange)->body_bytes += len;
 }
 
 static void send_end(struct exchange *exchange, const struct http_field *trailers,
@@ -65,6 +87,7 @@ static const struct exchange_downstream downstream = {
 	.send_informational = send_informational,
 	.send_head = send_head,
 	.send_data = send_data,
+	.send_file = send_file,
 	.send_end = send_end,
 	.flush = flush,
 	.send_abort = send_abort,
@@ -124,15 +147,18 @@ int exchange_fixture_teardown(void **state)
 	return 0;
 }
 
-struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const char *target,
-					const struct http_field *fields, unsigned int count)
+static struct exchange *begin(struct exchange_fixture *fixture, const char *target,
+			      const struct http_field *fields, unsigned int count, bool post)
 {
 	struct exchange *exchange;
 
 	exchange_fixture_end(fixture);
 	fixture->status = 0;
-	fixture->added[0] = '\0';
+	fixture->added[0] = fixture->fields[0] = '\0';
+	memset(fixture->body, 0, sizeof(fixture->body));
+	fixture->body_bytes = 0;
 	fixture->heads = fixture->ends = fixture->aborts = fixture->resumes = fixture->overs = 0;
+	fixture->informationals = 0;
 	fixture->queued = 0;
 	fixture->connection.worker = fixture->worker;
 	fixture->connection.listener = &fixture->listener;
@@ -141,16 +167,29 @@ struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const 
 	exchange = exchange_new(&fixture->connection, &downstream, fixture);
 	assert_non_null(exchange);
 	fixture->exchange = exchange;
-	exchange->request.method = STR("GET");
-	exchange->request.method_id = HTTP_METHOD_GET;
+	exchange->request.method = post ? STR("POST") : STR("GET");
+	exchange->request.method_id = post ? HTTP_METHOD_POST : HTTP_METHOD_GET;
+	exchange->request.framing = post ? HTTP_FRAMING_CHUNKED : HTTP_FRAMING_NONE;
 	exchange->request.target = arena_copy(&exchange->arena, str_from_cstr(target));
 	exchange->request.host = STR("shop.example.com");
 	exchange->request.version_minor = 1;
 	exchange->request.fields = (struct http_field *)fields;
 	exchange->request.field_count = count;
-	exchange->request_done = true;
+	exchange->request_done = !post;
 	exchange_start(exchange);
 	return exchange;
+}
+
+struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const char *target,
+					const struct http_field *fields, unsigned int count)
+{
+	return begin(fixture, target, fields, count, false);
+}
+
+struct exchange *exchange_fixture_post(struct exchange_fixture *fixture, const char *target,
+				       const struct http_field *fields, unsigned int count)
+{
+	return begin(fixture, target, fields, count, true);
 }
 
 void exchange_fixture_end(struct exchange_fixture *fixture)

@@ -20,8 +20,11 @@ struct exchange_fixture {
 	/* What the downstream heard since exchange_fixture_begin(). */
 	struct exchange *exchange;
 	uint16_t status;
-	char added[512]; /* "name: value\n" of each */
-	unsigned int heads, ends, aborts, resumes, overs;
+	char added[512];  /* "name: value\n" of each */
+	char fields[512]; /* of the head itself, likewise */
+	char body[512];	  /* as much of it as there is room for */
+	size_t body_bytes;
+	unsigned int heads, ends, aborts, resumes, overs, informationals;
 	size_t queued; /* what it says when it is asked */
 };
 
@@ -32,6 +35,9 @@ int exchange_fixture_teardown(void **state);
 /* A GET of the target, with these fields, up to exchange_start(). */
 struct exchange *exchange_fixture_begin(struct exchange_fixture *fixture, const char *target,
 					const struct http_field *fields, unsigned int count);
+/* The same of a POST whose body follows, in chunks: exchange_request_data() and so on. */
+struct exchange *exchange_fixture_post(struct exchange_fixture *fixture, const char *target,
+				       const struct http_field *fields, unsigned int count);
 /* As the downstream does at the end of an exchange. */
 void exchange_fixture_end(struct exchange_fixture *fixture);
 

@@ -21,30 +21,32 @@ static void tell(const struct play *play, const char *what)
 	(void)snprintf(play->story + len, 64 - len, "%s%s", play->letter, what);
 }
 
-static enum policy_verdict play_request_head(struct exchange *exchange, const void *conf)
+static enum policy_verdict play_request_head(struct exchange *exchange, const void *conf,
+					     void *state)
 {
 	const struct play *play = conf;
-	uintptr_t waited = (uintptr_t)exchange->policy_state;
+	unsigned int *waited = state;
 
 	tell(play, "");
-	if (waited < play->waits) {
-		exchange->policy_state = (void *)(waited + 1);
+	if (*waited < play->waits) {
+		(*waited)++;
 		return POLICY_WAITS;
 	}
-	assert_int_equal(waited, play->waits);
+	assert_int_equal(*waited, play->waits);
 	if (play->verdict == POLICY_ANSWERED)
 		local_answer_start_error(exchange, 403, "not today");
 	return play->verdict;
 }
 
-static void play_abandon(struct exchange *exchange, const void *conf)
+static void play_abandon(struct exchange *exchange, const void *conf, void *state)
 {
-	assert_non_null(exchange->policy_state);
+	assert_int_not_equal(*(unsigned int *)state, 0);
 	tell(conf, "!");
 }
 
 static const struct policy_type play_type = {
 	.key = "play",
+	.state_bytes = sizeof(unsigned int),
 	.request_head = play_request_head,
 	.abandon = play_abandon,
 };
@@ -63,6 +65,7 @@ static void stage_init(struct stage *stage, void **state)
 	*stage = (struct stage){.fixture = *state};
 	stage->fixture->route->policies = stage->list;
 	stage->fixture->route->policy_count = 0;
+	stage->fixture->route->policy_steps = 0;
 }
 
 static void stage_add(struct stage *stage, const char *letter, unsigned int waits,
@@ -71,7 +74,9 @@ static void stage_add(struct stage *stage, const char *letter, unsigned int wait
 	unsigned int at = stage->fixture->route->policy_count++;
 
 	stage->plays[at] = (struct play){letter, waits, verdict, stage->story};
-	stage->policies[at] = (struct policy){STR("p"), &play_type, &stage->plays[at]};
+	stage->policies[at] = (struct policy){STR("p"), &play_type, &stage->plays[at], 0};
+	stage->policies[at].steps = policy_find_steps(&stage->policies[at]);
+	stage->fixture->route->policy_steps |= stage->policies[at].steps;
 	stage->list[at] = &stage->policies[at];
 }
 
@@ -110,7 +115,7 @@ static void test_nothing_runs_behind_a_policy_that_answers(void **state)
 
 static void test_policy_without_a_step_is_passed_over(void **state)
 {
-	static const struct policy idle = {STR("idle"), &idle_type, NULL};
+	static const struct policy idle = {STR("idle"), &idle_type, NULL, 0};
 	struct stage stage;
 
 	stage_init(&stage, state);
@@ -134,16 +139,19 @@ static void test_policy_that_waits_holds_the_body_and_goes_on_where_it_was(void 
 	assert_string_equal(stage.story, "ab");
 	assert_true(exchange_request_blocked(exchange));
 	assert_int_equal(stage.fixture->heads, 0);
-	exchange_policy_resume(exchange);
+	exchange_policy_resume(exchange, exchange->policy_states[1]);
 	assert_string_equal(stage.story, "abb");
 	assert_true(exchange_request_blocked(exchange));
-	exchange_policy_resume(exchange);
+	exchange_policy_resume(exchange, exchange->policy_states[1]);
 	assert_string_equal(stage.story, "abbbc"); /* and c waits with a state of its own */
 	assert_int_equal(stage.fixture->heads, 0);
-	exchange_policy_resume(exchange);
+	exchange_policy_resume(exchange,
+			       exchange->policy_states[1]); /* it does not wait any more */
+	assert_string_equal(stage.story, "abbbc");
+	exchange_policy_resume(exchange, exchange->policy_states[2]);
 	assert_string_equal(stage.story, "abbbcc");
 	assert_int_equal(stage.fixture->status, 200);
-	assert_int_equal(stage.fixture->resumes, 3);
+	assert_int_equal(stage.fixture->resumes, 4);
 	assert_false(exchange_request_blocked(exchange));
 }
 
@@ -156,7 +164,7 @@ static void test_policy_may_answer_after_it_waited(void **state)
 	stage_add(&stage, "a", 1, POLICY_ANSWERED);
 	stage_add(&stage, "b", 0, POLICY_NEXT);
 	exchange = stage_begin(&stage);
-	exchange_policy_resume(exchange);
+	exchange_policy_resume(exchange, exchange->policy_states[0]);
 	assert_string_equal(stage.story, "aa");
 	assert_int_equal(stage.fixture->status, 403);
 	assert_int_equal(stage.fixture->heads, 1);
@@ -193,6 +201,23 @@ static void test_request_that_grows_too_old_while_it_waits_gets_its_answer(void 
 	assert_string_equal(stage.story, "aa!");
 }
 
+static void test_end_of_a_body_that_comes_while_a_policy_waits_is_not_lost(void **state)
+{
+	struct exchange *exchange;
+	struct stage stage;
+
+	stage_init(&stage, state);
+	stage_add(&stage, "a", 1, POLICY_NEXT);
+	exchange = exchange_fixture_post(stage.fixture, "/a", NULL, 0);
+	assert_true(exchange_request_blocked(exchange));
+	exchange_request_end(exchange, NULL, 0); /* nothing to hold back came before it */
+	exchange_request_flush(exchange);
+	assert_int_equal(stage.fixture->heads, 0);
+	exchange_policy_resume(exchange, exchange->policy_states[0]);
+	assert_int_equal(stage.fixture->status, 200);
+	assert_int_equal(stage.fixture->ends, 1);
+}
+
 static void test_route_without_policies_goes_straight_to_its_action(void **state)
 {
 	struct stage stage;
@@ -215,6 +240,7 @@ int main(void)
 		with_worker(test_policy_may_answer_after_it_waited),
 		with_worker(test_policy_that_waits_is_told_when_the_client_leaves),
 		with_worker(test_request_that_grows_too_old_while_it_waits_gets_its_answer),
+		with_worker(test_end_of_a_body_that_comes_while_a_policy_waits_is_not_lost),
 		with_worker(test_route_without_policies_goes_straight_to_its_action),
 	};
 
