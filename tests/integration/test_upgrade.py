@@ -14,7 +14,7 @@ import pytest
 from lib.backend import RawBackend
 from lib.daemon import daemon
 from lib.netns import BACKEND, CLIENT, SLUICE
-from lib.tunnels import accept_of, echo, read_exactly, switching
+from lib.tunnels import accept_of, echo, read_exactly, say_back, switching
 from lib.wait import wait_until, wait_until_still
 from lib.wire import Wire, request, response
 
@@ -526,8 +526,7 @@ def test_tunnels_and_a_download_survive_reloads(node, topology, long):
         message = connection.read_request()
         if message.get("upgrade"):
             connection.send(switching(message))
-            while connection.fill():
-                connection.send(connection._take(len(connection.buffer)))
+            say_back(connection)
             return
         connection.send(f"HTTP/1.1 200 OK\r\nContent-Length: {total}\r\n\r\n".encode())
         for at in range(0, total, 1 << 20):

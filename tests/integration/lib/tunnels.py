@@ -20,6 +20,14 @@ def switching(message, *fields, token="websocket", accept=None):
     return "\r\n".join([*lines, *fields]).encode() + b"\r\n\r\n"
 
 
+def say_back(connection):
+    while True:
+        while connection.buffer:
+            connection.send(connection._take(len(connection.buffer)))
+        if not connection.fill():
+            return
+
+
 def echo(connection):
     """Agrees to whatever is asked and says everything back."""
     while True:
@@ -28,11 +36,7 @@ def echo(connection):
             break
         connection.send(response(b"plain"))
     connection.send(switching(message, token=message.get("upgrade")))
-    while True:
-        while connection.buffer:
-            connection.send(connection._take(len(connection.buffer)))
-        if not connection.fill():
-            return
+    say_back(connection)
 
 
 def read_exactly(wire, count):
