@@ -11,6 +11,7 @@
 #include "config/nat_config.h"
 #include "config/node_config.h"
 #include "config/service_config.h"
+#include "filter/external_auth.h"
 #include "filter/rewrite.h"
 #include "http/files_root.h"
 #include "http/listener_config.h"
@@ -83,6 +84,7 @@ static const struct field root_fields[] = {
 
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
+	&external_auth_policy,
 	&rewrite_policy,
 };
 
@@ -142,6 +144,7 @@ static void read_sections(struct loading *loading)
 	const struct conf_node *root = loading->root;
 	struct arena *scratch = &loading->doc->arena;
 	struct field_context context = section_context(loading, "listeners");
+	struct policy_targets policy_targets;
 	struct route_targets targets;
 
 	(void)field_read(&loading->context, root_fields, ARRAY_SIZE(root_fields), root,
@@ -166,7 +169,12 @@ static void read_sections(struct loading *loading)
 	if (upstreams_read(&context, conf_get(root, "upstreams"), scratch, &loading->upstreams,
 			   &snapshot->upstreams, &snapshot->upstream_count) == -ENOMEM)
 		return;
+	policy_targets = (struct policy_targets){
+		.upstreams = &loading->upstreams,
+		.upstream_items = snapshot->upstreams,
+	};
 	context = section_context(loading, "policies");
+	context.user = &policy_targets;
 	if (policies_read(&context, conf_get(root, "policies"), policy_types,
 			  ARRAY_SIZE(policy_types), scratch, &loading->policies,
 			  &snapshot->policies, &snapshot->policy_count) == -ENOMEM)

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "upstream/upstream.h"
+
 #define WHAT_MAX 160
 
 /* Kinds of the contract that are not built. */
@@ -9,7 +11,6 @@ static const struct field kinds_not_yet[] = {
 	{.key = "jwt", .kind = FIELD_NOT_YET},
 	{.key = "api_key", .kind = FIELD_NOT_YET},
 	{.key = "basic", .kind = FIELD_NOT_YET},
-	{.key = "external_auth", .kind = FIELD_NOT_YET},
 	{.key = "hmac", .kind = FIELD_NOT_YET},
 	{.key = "client_certificate", .kind = FIELD_NOT_YET},
 	{.key = "authorize", .kind = FIELD_NOT_YET},
@@ -37,6 +38,7 @@ static int kind_seen(const struct field_context *context, const struct conf_node
 }
 
 struct policy_kinds {
+	const struct policy_targets *targets;
 	const struct policy_type *const *types;
 	unsigned int type_count;
 	struct field fields[1 + POLICY_TYPES_MAX + ARRAY_SIZE(kinds_not_yet)];
@@ -54,6 +56,19 @@ static void kinds_init(struct policy_kinds *kinds, const struct policy_type *con
 			.key = types[i]->key, .kind = FIELD_CUSTOM, .read = kind_seen};
 	for (unsigned int i = 0; i < ARRAY_SIZE(kinds_not_yet); i++)
 		kinds->fields[kinds->field_count++] = kinds_not_yet[i];
+}
+
+int policy_refer_upstream(const struct field_context *context, const struct conf_node *node,
+			  const char *what, const struct upstream_conf **ret_upstream)
+{
+	const struct policy_kinds *kinds = context->user;
+	const struct policy_targets *targets = kinds->targets;
+	const struct name_entry *entry;
+
+	if (name_table_refer(targets->upstreams, context, node, what, &entry))
+		return -EINVAL;
+	*ret_upstream = &targets->upstream_items[entry->index];
+	return 0;
 }
 
 static void report_missing_kind(const struct field_context *context, const struct conf_node *node,
@@ -143,6 +158,7 @@ int policies_read(const struct field_context *context, const struct conf_node *n
 	int r;
 
 	kinds_init(&kinds, types, type_count);
+	kinds.targets = context->user;
 	inner.user = &kinds;
 	r = named_list_read(&inner, &list, node, scratch, ret_names, &items, ret_count);
 	*ret_policies = items;

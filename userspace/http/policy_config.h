@@ -11,6 +11,16 @@
 
 #define POLICY_TYPES_MAX 32
 
+/* What policies may refer to: context->user of policies_read(). */
+struct policy_targets {
+	const struct name_table *upstreams;
+	const struct upstream_conf *upstream_items;
+};
+
+/* For a type's read(): the upstream of that name. 0 or -EINVAL. */
+int policy_refer_upstream(const struct field_context *context, const struct conf_node *node,
+			  const char *what, const struct upstream_conf **ret_upstream);
+
 /*
  * `types`: every kind there is. `node` NULL: there is no such section. As named_list_read(); a
  * policy with errors has no `type`.

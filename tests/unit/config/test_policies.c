@@ -10,6 +10,8 @@
 		"policies: [ { name: strip, rewrite: { path: { prefix: /a, to: / } } }, "          \
 		"{ name: host, rewrite: { host: x.test } } ]\n"                                    \
 		"routes: [ { name: r, policies: " policies ", " action " } ]\n"
+#define AUTH(inside)                                                                               \
+	CONFIG_HEAD CONFIG_UP "policies: [ { name: p, external_auth: { " inside " } } ]\n"
 #define PROXY "proxy: { upstream: shop }"
 
 static const struct {
@@ -55,6 +57,22 @@ static const struct {
 	{REWRITE("host: \"x.test:99999\""), "host: expected a host name in lower case"},
 	{REWRITE("host: \"x y\""), "host: expected a host name in lower case"},
 	{REWRITE("host: \"x\\r\\ny: z\""), "host: expected a host name in lower case"},
+
+	{AUTH("upstream: shp, path: /"),
+	 "policy 'p': external_auth: upstream 'shp' is not defined; did you mean 'shop'?"},
+	{AUTH("path: /"), "policy 'p': external_auth: 'upstream' is required"},
+	{AUTH("upstream: shop"), "policy 'p': external_auth: 'path' is required"},
+	{AUTH("upstream: shop, path: check"), "external_auth: path: expected a path that begins"},
+	{AUTH("upstream: shop, path: \"/a b\""), "external_auth: path: expected a path"},
+	{AUTH("upstream: shop, path: /, timeout: 5m"), "external_auth: timeout: "},
+	{AUTH("upstream: shop, path: /, take_headers: [ Host ]"),
+	 "take_headers: 'Host' frames messages or says who the client is"},
+	{AUTH("upstream: shop, path: /, take_headers: [ x-forwarded-for ]"), "frames messages or"},
+	{AUTH("upstream: shop, path: /, take_headers: [ x-a, X_A ]"), "'x_a' is listed twice"},
+	{AUTH("upstream: shop, path: /, answer_headers: [ \"x a\" ]"),
+	 "answer_headers: 'x a' is not a header name"},
+	{AUTH("upstream: shop, path: /, take_header: x"),
+	 "unknown key 'take_header'; did you mean 'take_headers'?"},
 
 	{ROUTE("[ strp ]", PROXY),
 	 "route 'r': policy 'strp' is not defined; did you mean 'strip'?"},
@@ -141,6 +159,9 @@ static void test_policies_are_printed_as_they_are_read(void **state)
 		"\"/$1?a=$0\" } } }\n"
 		"  - { name: strip, rewrite: { path: { prefix: /a/, to: / }, host: "
 		"\"[::1]:80\" } }\n"
+		"  - { name: ask, external_auth: { upstream: shop, path: \"/c?d\", timeout: 2s, "
+		"take_headers: [ X-User, x-role ], answer_headers: location } }\n"
+		"  - { name: ask-too, external_auth: { upstream: shop, path: / } }\n"
 		"routes: [ { name: r, policies: [ strip, old-paths ], proxy: { upstream: shop "
 		"} } ]\n",
 		NULL);
