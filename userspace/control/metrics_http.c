@@ -1,8 +1,9 @@
-/* /metrics: routes, upstreams and their endpoints. */
+/* /metrics: routes, policies, upstreams and their endpoints. */
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "control/metrics_page.h"
+#include "http/refusal.h"
 #include "upstream/ejection.h"
 
 /* ---- routes ---- */
@@ -150,6 +151,37 @@ bool metrics_write_routes(struct metrics_page *page)
 		break;
 	}
 	return false;
+}
+
+/* ---- policies ---- */
+
+#define REFUSALS_NAME "sluice_policy_refusals_total"
+
+bool metrics_write_policies(struct metrics_page *page)
+{
+	const struct snapshot *snapshot = page->snapshot;
+	const struct policy *policy;
+	char text[METRICS_LABELS_MAX];
+
+	if (!snapshot->policy_count)
+		return true;
+	if (!page->item)
+		metrics_family(page, REFUSALS_NAME, METRICS_COUNTER,
+			       "requests that a policy refused, by why");
+	policy = &snapshot->policies[page->item++];
+	for (unsigned int i = 0; i < REFUSAL_COUNT; i++) {
+		uint64_t count = policy_stats_sum(policy->stats, (enum refusal)i);
+		const struct metrics_label labels[] = {
+			{"policy", policy->name},
+			{"reason", str_from_cstr(refusal_name((enum refusal)i))},
+		};
+
+		if (count)
+			metrics_u64(page, REFUSALS_NAME,
+				    metrics_labels(labels, ARRAY_SIZE(labels), text, sizeof(text)),
+				    count);
+	}
+	return page->item >= snapshot->policy_count;
 }
 
 /* ---- upstreams ---- */

@@ -10,8 +10,8 @@
 static metrics_step *const steps[] = {
 	metrics_write_process,	    metrics_write_config,     metrics_write_workers,
 	metrics_write_certificates, metrics_write_access_log, metrics_write_dataplane,
-	metrics_write_services,	    metrics_write_routes,     metrics_write_upstreams,
-	metrics_write_endpoints,
+	metrics_write_services,	    metrics_write_routes,     metrics_write_policies,
+	metrics_write_upstreams,    metrics_write_endpoints,
 };
 
 struct metrics_page *metrics_page_new(struct daemon *daemon)

@@ -61,7 +61,7 @@ const char *metrics_labels(const struct metrics_label *labels, unsigned int coun
 typedef bool metrics_step(struct metrics_page *page);
 metrics_step metrics_write_process, metrics_write_config, metrics_write_workers,
 	metrics_write_certificates, metrics_write_access_log, metrics_write_dataplane,
-	metrics_write_services, metrics_write_routes, metrics_write_upstreams,
-	metrics_write_endpoints;
+	metrics_write_services, metrics_write_routes, metrics_write_policies,
+	metrics_write_upstreams, metrics_write_endpoints;
 
 #endif

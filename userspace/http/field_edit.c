@@ -47,6 +47,14 @@ static void request_field_delete(struct exchange *exchange, unsigned int at)
 	exchange->request_field_room++;
 }
 
+bool request_field_is_owned(const struct exchange *exchange, struct str name)
+{
+	for (unsigned int i = 0; i < exchange->route->owned_field_count; i++)
+		if (field_name_equal_folded(exchange->route->owned_fields[i], name))
+			return true;
+	return false;
+}
+
 void request_fields_strip(struct exchange *exchange, const struct str *names, unsigned int count)
 {
 	struct http_head *request = &exchange->request;

@@ -24,6 +24,8 @@ bool field_name_equal_folded(struct str left, struct str right);
  */
 bool field_may_be_edited(struct str name);
 
+/* Is it one that only policies of the route may say (policy_type.owned_fields)? */
+bool request_field_is_owned(const struct exchange *exchange, struct str name);
 /* What came under any of these names. */
 void request_fields_strip(struct exchange *exchange, const struct str *names, unsigned int count);
 /* Ours, too. */

@@ -24,6 +24,7 @@
 
 struct identity_claim {
 	struct str name, value;
+	bool listed; /* one of a list, perhaps the only one */
 };
 
 /* What one policy found. Arrays may be NULL where their count is 0. */

@@ -6,6 +6,7 @@
 #include "http/field_edit.h"
 #include "http/local_answer.h"
 #include "http/policy_flow.h"
+#include "http/refusal.h"
 #include "http/worker_internal.h"
 
 /* What done() is called with when the configuration may be gone. */
@@ -33,10 +34,11 @@ int policies_acquire(struct policy *policies, unsigned int count, struct registr
 {
 	for (unsigned int i = 0; i < count; i++) {
 		const struct policy_type *type = policies[i].type;
-		int r = 0;
+		int r = policy_stats_acquire(registry, policies[i].name, worker_count,
+					     &policies[i].stats);
 
 		/* Not published yet: the conf is still ours to change. */
-		if (type && type->acquire)
+		if (!r && type && type->acquire)
 			r = type->acquire(registry, policies[i].name, worker_count,
 					  (void *)policies[i].conf);
 		if (r)
@@ -47,9 +49,11 @@ int policies_acquire(struct policy *policies, unsigned int count, struct registr
 
 void policies_release(struct policy *policies, unsigned int count)
 {
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < count; i++) {
+		policy_stats_unref(policies[i].stats);
 		if (policies[i].type && policies[i].type->release)
 			policies[i].type->release((void *)policies[i].conf);
+	}
 }
 
 static void *state_of(const struct exchange *exchange, unsigned int at)

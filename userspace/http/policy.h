@@ -69,8 +69,10 @@
 
 #include "conf/field.h"
 
+struct auth_kind;
 struct exchange;
 struct exchange_response;
+struct policy_stats;
 struct recv_buf;
 struct registry;
 
@@ -109,6 +111,8 @@ struct policy_type {
 	size_t conf_bytes; /* of what read() fills, zeroed before */
 	size_t state_bytes;
 	bool proxy_only; /* it changes what an upstream is asked: of no use with other actions */
+	/* It finds out who the caller is (filter/auth.h). NULL: it does something else. */
+	const struct auth_kind *auth;
 
 	/* 0 or -EINVAL with errors reported. `what`: "policy 'x': KEY". */
 	int (*read)(const struct field_context *context, const struct conf_node *node,
@@ -146,7 +150,8 @@ struct policy {
 	struct str name;
 	const struct policy_type *type;
 	const void *conf;
-	unsigned int steps; /* POLICY_STEP_* */
+	unsigned int steps;	    /* POLICY_STEP_* */
+	struct policy_stats *stats; /* what it refused (http/refusal.h); one reference */
 };
 
 /* Of a policy whose type and conf are set. */

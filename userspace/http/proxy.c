@@ -4,6 +4,7 @@
 #include "http/exchange.h"
 #include "http/hash_key.h"
 #include "http/forwarding.h"
+#include "http/field_edit.h"
 #include "http/hiding.h"
 #include "http/policy_flow.h"
 #include "http/tunnel.h"
@@ -150,7 +151,8 @@ static unsigned int filter_trailers(struct exchange *exchange, const struct http
 	if (!fields)
 		return 0;
 	for (unsigned int i = 0; i < count; i++) {
-		if (http_field_allowed_in_trailer(&trailers[i]))
+		if (http_field_allowed_in_trailer(&trailers[i]) &&
+		    !request_field_is_owned(exchange, trailers[i].name))
 			fields[kept++] = trailers[i];
 	}
 	*ret_fields = fields;

@@ -201,7 +201,8 @@ static void stage_add(struct stage *stage, struct play play)
 	unsigned int at = route->policy_count++;
 
 	stage->plays[at] = play;
-	stage->policies[at] = (struct policy){STR("p"), &play_type, &stage->plays[at], 0};
+	stage->policies[at] =
+		(struct policy){.name = STR("p"), .type = &play_type, .conf = &stage->plays[at]};
 	stage->policies[at].steps = policy_find_steps(&stage->policies[at]);
 	route->policy_steps |= stage->policies[at].steps;
 	stage->list[at] = &stage->policies[at];

@@ -5,14 +5,14 @@
 
 static const struct str groups[] = {{"partners", 8}, {"eu", 2}};
 static const struct str scopes[] = {{"read", 4}};
-static const struct identity_claim key_claims[] = {{{"plan", 4}, {"gold", 4}}};
+static const struct identity_claim key_claims[] = {{{"plan", 4}, {"gold", 4}, false}};
 static const struct identity_claim token_claims[] = {
-	{{"sub", 3}, {"17", 2}},
-	{{"roles", 5}, {"admin", 5}},
-	{{"plan", 4}, {"free", 4}},
-	{{"roles", 5}, {"audit", 5}},
-	{{"address.city", 12}, {"Ulm", 3}},
-	{{"empty", 5}, {"", 0}},
+	{{"sub", 3}, {"17", 2}, false},
+	{{"roles", 5}, {"admin", 5}, false},
+	{{"plan", 4}, {"free", 4}, false},
+	{{"roles", 5}, {"audit", 5}, false},
+	{{"address.city", 12}, {"Ulm", 3}, false},
+	{{"empty", 5}, {"", 0}, false},
 };
 static const struct identity_finding nameless = {.scheme = "client_certificate"};
 static const struct identity_finding key = {

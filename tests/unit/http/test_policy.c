@@ -74,7 +74,8 @@ static void stage_add(struct stage *stage, const char *letter, unsigned int wait
 	unsigned int at = stage->fixture->route->policy_count++;
 
 	stage->plays[at] = (struct play){letter, waits, verdict, stage->story};
-	stage->policies[at] = (struct policy){STR("p"), &play_type, &stage->plays[at], 0};
+	stage->policies[at] =
+		(struct policy){.name = STR("p"), .type = &play_type, .conf = &stage->plays[at]};
 	stage->policies[at].steps = policy_find_steps(&stage->policies[at]);
 	stage->fixture->route->policy_steps |= stage->policies[at].steps;
 	stage->list[at] = &stage->policies[at];
@@ -115,7 +116,7 @@ static void test_nothing_runs_behind_a_policy_that_answers(void **state)
 
 static void test_policy_without_a_step_is_passed_over(void **state)
 {
-	static const struct policy idle = {STR("idle"), &idle_type, NULL, 0};
+	static const struct policy idle = {.name = STR("idle"), .type = &idle_type};
 	struct stage stage;
 
 	stage_init(&stage, state);
