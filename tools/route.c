@@ -148,6 +148,7 @@ static const struct output_column one_columns[] = {
 	{"methods", NULL, OUTPUT_CELL, route_cell_methods},
 	{"headers", NULL, OUTPUT_CELL, cell_headers},
 	{"query", NULL, OUTPUT_CELL, cell_query},
+	{"upgrade", "upgrade", OUTPUT_TEXT, NULL},
 	{"listeners", "listeners", OUTPUT_TEXT, NULL},
 	{"policies", "policies", OUTPUT_TEXT, NULL},
 	{"action", NULL, OUTPUT_CELL, route_cell_action},

@@ -37,6 +37,9 @@ routes:
   - {{ name: none, match: {{ hosts: [ none.test ] }}, proxy: {{ upstream: up }} }}
   - {{ name: idle, match: {{ hosts: [ idle.test ] }},
        proxy: {{ upstream: up, upgrade: [ websocket ], tunnel_idle: 400ms }} }}
+  - {{ name: page, match: {{ hosts: [ both.test ] }}, respond: {{ body: page }} }}
+  - {{ name: chat, match: {{ hosts: [ both.test ], upgrade: WebSocket }},
+       proxy: {{ upstream: up, upgrade: websocket }} }}
 """
 
 
@@ -505,6 +508,23 @@ def test_a_tunnels_duration_is_not_that_of_its_answer(node, topology, backend):
     assert line["duration_ms"] >= line["first_byte_ms"]
     metrics = node.admin("/v1/routes")["routes"]
     assert next(route for route in metrics if route["name"] == "ws")["responses"]["1xx"] > 0
+
+
+def test_a_route_is_for_upgrades_alone(node, topology, backend):
+    wire, _ = open_tunnel(topology, host="both.test")
+    wire.send(b"hello")
+    assert read_exactly(wire, 5) == b"hello"
+    wire.close()
+    for fields in ([], ["Upgrade: websocket"], ["Connection: upgrade", "Upgrade: chat"]):
+        assert connect(topology).ask(host="both.test", fields=fields).body == b"page"
+    found = json.loads(node.cli("-j", "route", "explain", "GET", "http://both.test/").stdout)
+    assert found["result"]["name"] == "page"
+    other = next(other for other in found["others"] if other["name"] == "chat")
+    assert (other["lost_by"], other["reason"]) == (
+        "upgrade", "does not ask to upgrade to websocket")
+    found = json.loads(node.cli("-j", "route", "explain", "GET", "http://both.test/", "header",
+                                "Connection", "upgrade", "header", "Upgrade", "websocket").stdout)
+    assert found["result"]["name"] == "chat"
 
 
 # ---- the daemon's own life

@@ -30,6 +30,9 @@ routes:
   - {{ name: idle, match: {{ hosts: [ idle.test ] }},
        proxy: {{ upstream: up, upgrade: websocket, tunnel_idle: 300ms }} }}
   - {{ name: fixed, match: {{ hosts: [ fixed.test ] }}, respond: {{ body: "yes" }} }}
+  - {{ name: page, match: {{ hosts: [ both.test ] }}, respond: {{ body: page }} }}
+  - {{ name: chat, match: {{ hosts: [ both.test ], upgrade: websocket }},
+       proxy: {{ upstream: up, upgrade: websocket }} }}
 """
 VERSION = ("sec-websocket-version", "13")
 
@@ -89,6 +92,14 @@ def log_of(node, target):
         lines = (node.directory / "state" / "access.log").read_text().splitlines()
         return [line for line in map(json.loads, lines) if line["target"] == target]
     return wait_until(found, f"{target} is in the access log")[-1]
+
+
+def test_a_route_is_for_upgrades_alone(node, backend, h2):
+    stream = ask(h2, "both.test")
+    opened(h2, stream)
+    h2.data(stream, b"hello")
+    assert read(h2, stream, 5) == b"hello"
+    assert h2.ask(host="both.test").body == b"page"
 
 
 def test_it_is_announced(node, h2):

@@ -325,11 +325,9 @@ static void write_reason(struct json_writer *json, const struct explaining *expl
 			 const struct router_loser *loser)
 {
 	static const char *const losses[] = {
-		[ROUTER_LOSS_PATH] = "path",
-		[ROUTER_LOSS_METHOD] = "method",
-		[ROUTER_LOSS_HEADER] = "header",
-		[ROUTER_LOSS_QUERY] = "query",
-		[ROUTER_LOSS_LESS_SPECIFIC] = "less_specific",
+		[ROUTER_LOSS_PATH] = "path",	   [ROUTER_LOSS_METHOD] = "method",
+		[ROUTER_LOSS_UPGRADE] = "upgrade", [ROUTER_LOSS_HEADER] = "header",
+		[ROUTER_LOSS_QUERY] = "query",	   [ROUTER_LOSS_LESS_SPECIFIC] = "less_specific",
 	};
 	const struct route *winner = explaining->explanation.match.route;
 	struct buf text;
@@ -341,6 +339,10 @@ static void write_reason(struct json_writer *json, const struct explaining *expl
 		break;
 	case ROUTER_LOSS_METHOD:
 		(void)buf_append(&text, STR("method is not one of its"));
+		break;
+	case ROUTER_LOSS_UPGRADE:
+		(void)buf_printf(&text, "does not ask to upgrade to %.*s",
+				 STR_FMT(loser->route->upgrade));
 		break;
 	case ROUTER_LOSS_HEADER:
 		append_condition(&text, "header", loser->condition);

@@ -180,6 +180,7 @@ void admin_get_routes(struct daemon *daemon, const struct admin_request *request
 				   route->other_method_count);
 		write_conditions(&json, "headers", &route->headers);
 		write_conditions(&json, "query", &route->query);
+		write_string_or_null(&json, "upgrade", route->upgrade);
 		write_strings(&json, "listeners", route->listeners, route->listener_count);
 		write_policies(&json, route);
 		admin_json_action(&json, route);

@@ -79,6 +79,7 @@ struct route {
 	struct str *other_methods; /* names without an enum */
 	unsigned int other_method_count;
 	struct route_conditions headers, query;
+	struct str upgrade;    /* only requests that ask for this protocol; ptr NULL: all */
 	struct str *listeners; /* names; none: every http listener */
 	unsigned int listener_count;
 	bool unsafe_paths; /* "//", %2F and %5C in a path are passed on as they are */

@@ -8,7 +8,7 @@
 #include "http/policy_config.h"
 #include "http/route_match_config.h"
 #include "http/split_config.h"
-#include "http/upgrade.h"
+#include "http/upgrade_config.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -110,29 +110,12 @@ static void expose_print(struct conf_writer *writer, const char *key, const void
 static int upgrade_read(const struct field_context *context, const struct conf_node *node,
 			void *target)
 {
-	const struct conf_node *item = node->type == CONF_SEQUENCE ? node->children : node;
 	struct route *route = ((struct route_file *)target)->route;
-	char what[WHAT_MAX], value[VALUE_MAX];
-	int result = 0;
+	char what[WHAT_MAX];
 
 	(void)snprintf(what, sizeof(what), "%s: upgrade", context->what);
-	if (texts_read(context, node, what, &route->proxy.upgrades, &route->proxy.upgrade_count))
-		return -EINVAL;
-	for (unsigned int i = 0; i < route->proxy.upgrade_count; i++, item = item->next) {
-		struct str *token = &route->proxy.upgrades[i];
-		char *bytes = (char *)token->ptr; /* our copy */
-
-		for (size_t j = 0; j < token->len; j++)
-			bytes[j] = ascii_lower(bytes[j]);
-		if (upgrade_token_is_allowed(*token))
-			continue;
-		conf_error(context->errors, item,
-			   "%s: expected a protocol such as websocket, other than HTTP and TLS, "
-			   "got %s",
-			   what, conf_describe(item, value, sizeof(value)));
-		result = -EINVAL;
-	}
-	return result;
+	return upgrade_tokens_read(context, node, what, &route->proxy.upgrades,
+				   &route->proxy.upgrade_count);
 }
 
 static void upgrade_print(struct conf_writer *writer, const char *key, const void *target)

@@ -6,6 +6,7 @@
 #include "conf/names.h"
 #include "http/path.h"
 #include "http/route_condition_config.h"
+#include "http/upgrade_config.h"
 
 #define WHAT_MAX       160
 #define VALUE_MAX      96
@@ -429,6 +430,23 @@ static void query_print(struct conf_writer *writer, const char *key, const void 
 	route_conditions_write(writer, key, &((const struct route *)target)->query);
 }
 
+static int upgrade_read(const struct field_context *context, const struct conf_node *node,
+			void *target)
+{
+	char what[WHAT_MAX];
+
+	(void)snprintf(what, sizeof(what), "%s: upgrade", context->what);
+	return upgrade_token_read(context, node, what, &((struct route *)target)->upgrade);
+}
+
+static void upgrade_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct route *route = target;
+
+	if (route->upgrade.ptr)
+		conf_write_str(writer, key, route->upgrade);
+}
+
 const struct field route_match_fields[] = {
 	{.key = "hosts", .kind = FIELD_CUSTOM, .read = hosts_read, .print = hosts_print},
 	{.key = "path", .kind = FIELD_CUSTOM, .read = path_read, .print = path_print},
@@ -436,7 +454,7 @@ const struct field route_match_fields[] = {
 	{.key = "headers", .kind = FIELD_CUSTOM, .read = headers_read, .print = headers_print},
 	{.key = "query", .kind = FIELD_CUSTOM, .read = query_read, .print = query_print},
 	{.key = "sni", .kind = FIELD_NOT_YET},
-	{.key = "upgrade", .kind = FIELD_NOT_YET},
+	{.key = "upgrade", .kind = FIELD_CUSTOM, .read = upgrade_read, .print = upgrade_print},
 };
 
 const unsigned int route_match_field_count = ARRAY_SIZE(route_match_fields);

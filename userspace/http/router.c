@@ -1,5 +1,6 @@
 /* Looking routes up in the index; router_build.c makes it. */
 #include "http/router_internal.h"
+#include "http/upgrade.h"
 
 struct search {
 	const struct router *router;
@@ -61,12 +62,17 @@ bool route_host_matches(struct str pattern, struct str host)
 	return host.len > pattern.len && str_ends_with(host, pattern);
 }
 
+unsigned int route_header_count(const struct route *route)
+{
+	return route->headers.count + (route->upgrade.ptr != NULL);
+}
+
 int route_compare_conditions(const struct route *left, const struct route *right)
 {
 	if (has_methods(left) != has_methods(right))
 		return has_methods(left) ? -1 : 1;
-	if (left->headers.count != right->headers.count)
-		return left->headers.count > right->headers.count ? -1 : 1;
+	if (route_header_count(left) != route_header_count(right))
+		return route_header_count(left) > route_header_count(right) ? -1 : 1;
 	if (left->query.count != right->query.count)
 		return left->query.count > right->query.count ? -1 : 1;
 	return left->order < right->order ? -1 : left->order > right->order;
@@ -82,6 +88,8 @@ static bool admits(struct search *search, const struct route *route)
 	bool method = route_method_matches(route, request->method_id, request->method);
 
 	search->match->steps++;
+	if (route->upgrade.ptr && !upgrade_is_asked(request->head, route->upgrade))
+		return false;
 	if (route->headers.count && route_conditions_fail_head(&route->headers, request->head))
 		return false;
 	if (route->query.count && route_conditions_fail_query(&route->query, request->query))

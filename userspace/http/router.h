@@ -76,6 +76,8 @@ bool route_method_matches(const struct route *route, enum http_method method_id,
 bool route_path_matches(const struct route *route, struct str path);
 /* "*.example.com" or a name; hosts as in struct route. */
 bool route_host_matches(struct str pattern, struct str host);
+/* Conditions on fields: an upgrade is one, too. */
+unsigned int route_header_count(const struct route *route);
 /*
  * By what is behind the path: methods, headers, query, order. < 0: left is tried first. Order makes
  * it total.

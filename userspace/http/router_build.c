@@ -177,7 +177,7 @@ static bool same_methods(const struct route *left, const struct route *right)
 
 bool route_same_conditions(const struct route *left, const struct route *right)
 {
-	return same_methods(left, right) &&
+	return same_methods(left, right) && str_eq(left->upgrade, right->upgrade) &&
 	       route_conditions_same(&left->headers, &right->headers) &&
 	       route_conditions_same(&left->query, &right->query);
 }
@@ -190,6 +190,8 @@ static uint64_t place_hash(const struct router_path *entry, const struct route *
 		hash += XXH3_64bits(route->other_methods[i].ptr, route->other_methods[i].len);
 	if (route->path_kind == ROUTE_PATH_REGEX)
 		hash = XXH3_64bits_withSeed(route->path.ptr, route->path.len, hash);
+	if (route->upgrade.ptr)
+		hash = XXH3_64bits_withSeed(route->upgrade.ptr, route->upgrade.len, hash);
 	hash = hash * 0x9e3779b97f4a7c15ULL + route_conditions_hash(&route->headers);
 	hash = hash * 0x9e3779b97f4a7c15ULL + route_conditions_hash(&route->query);
 	return hash ^ hash >> 32;

@@ -1,6 +1,7 @@
 #include "http/router_explain.h"
 
 #include "base/util.h"
+#include "http/upgrade.h"
 
 /* Of two hosts that match: exact before wildcards, the longer of these first, "" last. */
 static size_t host_rank(struct str pattern)
@@ -63,7 +64,7 @@ static enum router_criterion criterion(const struct route *winner, struct str wi
 		return ROUTER_BY_PATH;
 	if (has_methods(winner) != has_methods(loser->route))
 		return ROUTER_BY_METHOD;
-	if (winner->headers.count != loser->route->headers.count)
+	if (route_header_count(winner) != route_header_count(loser->route))
 		return ROUTER_BY_HEADERS;
 	if (winner->query.count != loser->route->query.count)
 		return ROUTER_BY_QUERY;
@@ -78,6 +79,8 @@ static enum router_loss find_loss(const struct route *route, const struct router
 		return ROUTER_LOSS_PATH;
 	if (!route_method_matches(route, request->method_id, request->method))
 		return ROUTER_LOSS_METHOD;
+	if (route->upgrade.ptr && !upgrade_is_asked(request->head, route->upgrade))
+		return ROUTER_LOSS_UPGRADE;
 	*ret_condition = route_conditions_fail_head(&route->headers, request->head);
 	if (*ret_condition)
 		return ROUTER_LOSS_HEADER;

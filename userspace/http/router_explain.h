@@ -16,6 +16,7 @@
 enum router_loss {
 	ROUTER_LOSS_PATH,	   /* it does not match */
 	ROUTER_LOSS_METHOD,	   /* the same */
+	ROUTER_LOSS_UPGRADE,	   /* the request asks for no such protocol */
 	ROUTER_LOSS_HEADER,	   /* a condition fails */
 	ROUTER_LOSS_QUERY,	   /* the same */
 	ROUTER_LOSS_LESS_SPECIFIC, /* all of it matches, but the winner is preferred */

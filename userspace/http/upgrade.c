@@ -30,6 +30,22 @@ bool upgrade_token_is_allowed(struct str token)
 	       !str_eq_nocase(token, STR("tls"));
 }
 
+bool upgrade_is_asked(const struct http_head *request, struct str token)
+{
+	if (request->protocol.ptr)
+		return str_eq_nocase(request->protocol, token);
+	for (unsigned int i = 0; request->has_upgrade && i < request->field_count; i++) {
+		struct str rest = request->fields[i].value, protocol;
+
+		if (request->fields[i].id != HTTP_FIELD_UPGRADE)
+			continue;
+		while (str_next_token(&rest, ',', &protocol))
+			if (str_eq_nocase(protocol, token))
+				return true;
+	}
+	return false;
+}
+
 /* In the route's spelling; ptr NULL: it does not allow it. */
 static struct str find_allowed(const struct route *route, struct str protocol)
 {

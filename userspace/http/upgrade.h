@@ -33,6 +33,8 @@ struct upgrade {
 /* May a route allow the protocol? Some would hide requests from routes and policies. */
 bool upgrade_token_is_allowed(struct str token);
 
+/* Does a request ask for the protocol (in lower case), be it by an extended CONNECT? */
+bool upgrade_is_asked(const struct http_head *request, struct str token);
 /* Fills exchange->upgrade. 0, or the status to refuse it with. */
 uint16_t upgrade_ask(struct exchange *exchange, const char **ret_reason);
 /* Our Connection and Upgrade: the token, and at most so many bytes. */

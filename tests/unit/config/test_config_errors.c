@@ -519,13 +519,17 @@ static void test_route_match_errors(void **state)
 					"GET, get, \"A B\", CONNECT, TRACE ] "
 					"} }\n  - { name: b, respond: {}, match: { headers: {}, "
 					"query: {}, sni: [], upgrade: "
-					"x } }\n",
+					"h2c } }\n  - { name: c, respond: {}, match: { "
+					"upgrade: [ a, b ] } }\n",
 		 "sluice.yaml:4:54: route 'a': match: methods: 'get': did you mean 'GET'?\n"
 		 "sluice.yaml:4:59: route 'a': match: methods: 'A B' is not a method\n"
 		 "sluice.yaml:4:66: route 'a': match: methods: 'CONNECT' is not supported yet\n"
 		 "sluice.yaml:4:75: route 'a': match: methods: 'TRACE' is not supported yet\n"
 		 "sluice.yaml:5:62: route 'b': match: 'sni' is not supported yet\n"
-		 "sluice.yaml:5:71: route 'b': match: 'upgrade' is not supported yet\n"},
+		 "sluice.yaml:5:80: route 'b': match: upgrade: expected a protocol such as "
+		 "websocket, other than HTTP and TLS, got 'h2c'\n"
+		 "sluice.yaml:6:47: route 'c': match: upgrade: expected one protocol such as "
+		 "websocket, got a list\n"},
 	};
 
 	check_rows(rows, ARRAY_SIZE(rows));

@@ -171,7 +171,7 @@ static void test_effective_configuration_loads_to_itself(void **state)
 		"\"yes\", "
 		"b: { regex: '^\"2\\.' }, c: { present: false } }, query: { \"a b\": \"\", d: { "
 		"present: "
-		"true } } }, respond: {} }\n"
+		"true } }, upgrade: WebSocket }, respond: {} }\n"
 		"  - { name: x, match: { path: { regex: '/x\\d+(\\.json)?' } }, respond: {} }\n"
 		"  - { name: \"2\", match: { path: { exact: /2//2 } }, unsafe_paths: allow, "
 		"redirect: { scheme: http, "

@@ -280,6 +280,42 @@ static void test_conditions_rank_behind_the_path_and_the_method(void **state)
 	check(fixture, rows, ARRAY_SIZE(rows));
 }
 
+static void test_an_upgrade_ranks_as_a_condition_on_fields(void **state)
+{
+	struct fixture *fixture = *state;
+	struct asked asked;
+	struct route *route;
+
+	add_condition(fixture, &add(fixture, "field", "h", ROUTE_PATH_PREFIX, "/", 0)->headers, "a",
+		      "1");
+	add(fixture, "upgrade", "h", ROUTE_PATH_PREFIX, "/", 0)->upgrade = STR("websocket");
+	add(fixture, "other", "h", ROUTE_PATH_PREFIX, "/", 0)->upgrade = STR("chat");
+	route = add(fixture, "both", "h", ROUTE_PATH_PREFIX, "/", 0);
+	route->upgrade = STR("websocket");
+	add_condition(fixture, &route->headers, "a", "1");
+	build(fixture);
+	assert_int_equal(fixture->conflict_count, 0);
+	assert_string_equal(find(fixture, "GET", "h", "/", "a: 1"), "field");
+	assert_string_equal(find(fixture, "GET", "h", "/", ""), "404");
+	assert_int_equal(ask(fixture, &asked, "GET", "h", "/", "b: 1\nupgrade: x, WebSocket"),
+			 ROUTER_NO_ROUTE);
+	asked.fields[1].id = HTTP_FIELD_UPGRADE;
+	/* Connection does not name it. */
+	assert_int_equal(router_find(fixture->router, &asked.request, &asked.match),
+			 ROUTER_NO_ROUTE);
+	asked.head.has_upgrade = true;
+	assert_int_equal(router_find(fixture->router, &asked.request, &asked.match), ROUTER_FOUND);
+	assert_str(asked.match.route->name, "upgrade");
+	asked.fields[0].name = STR("a");
+	assert_int_equal(router_find(fixture->router, &asked.request, &asked.match), ROUTER_FOUND);
+	assert_str(asked.match.route->name, "both");
+	/* RFC 8441: an extended CONNECT says it elsewhere, and fields of HTTP/1 say nothing. */
+	asked.head.protocol = STR("Chat");
+	asked.fields[0].name = STR("b");
+	assert_int_equal(router_find(fixture->router, &asked.request, &asked.match), ROUTER_FOUND);
+	assert_str(asked.match.route->name, "other");
+}
+
 static void test_regexes_compete_by_conditions_and_order_whatever_their_beginning(void **state)
 {
 	static const struct wanted rows[] = {
@@ -675,6 +711,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		EACH(test_the_more_specific_route_wins_whatever_its_place),
 		EACH(test_path_kinds_rank_exact_template_prefix_regex),
+		EACH(test_an_upgrade_ranks_as_a_condition_on_fields),
 		EACH(test_conditions_rank_behind_the_path_and_the_method),
 		EACH(test_regexes_compete_by_conditions_and_order_whatever_their_beginning),
 		EACH(test_a_method_nobody_takes_gives_the_methods_that_are_taken),
