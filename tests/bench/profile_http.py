@@ -18,7 +18,7 @@ import time
 
 from bench_http import CASES, placement
 from benchlib import machine, programs
-from benchlib.rounds import take_sample
+from benchlib.rounds import run_load, take_sample
 
 EVENTS = ("io_uring:io_uring_submit_req", "io_uring:io_uring_complete", "io_uring:io_uring_poll_arm",
           "io_uring:io_uring_task_add", "io_uring:io_uring_queue_async_work",
@@ -50,7 +50,7 @@ class Profile:
             kind.build = options.build
         self.proxy = kind(place, 100, self.backend, options.workers, cpus).start()
         self.load = CASES[options.case][0]
-        self.load.run(self.proxy.port, 0.2, self.others)
+        run_load(self.proxy, self.load, 0.2, self.others)
         self.pids = [self.proxy.pid, *machine.children(self.proxy.pid)]
 
     def run_beside(self, *argv):

@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 
 #include "base/util.h"
+#include "tls/tls_kdf.h"
 
 static struct {
 	struct tls_library **items;
@@ -45,7 +46,7 @@ static struct tls_library *library_new(void)
 	if (!library)
 		return NULL;
 	library->ctx = OSSL_LIB_CTX_new();
-	if (library->ctx)
+	if (library->ctx && !tls_kdf_load(library->ctx))
 		library->ticket_cipher = EVP_CIPHER_fetch(library->ctx, "AES-256-CBC", NULL);
 	if (!library->ticket_cipher) {
 		library_free(library);
