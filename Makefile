@@ -179,8 +179,8 @@ test-cli: all
 	@tests/run cli
 
 .PHONY: test-vm
-test-vm: ## BPF programs and a first request on Debian's 6.1 and 6.12 kernels, emulated
-test-vm: all $(BPF_TESTS)
+test-vm: ## BPF programs, a first request and kTLS on Debian's 6.1 and 6.12 kernels, emulated
+test-vm: all $(BPF_TESTS) $(filter $(B)/tests/unit/tls/%,$(UNIT_TESTS))
 	@tests/run vm
 
 .PHONY: fuzz-smoke

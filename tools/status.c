@@ -81,6 +81,19 @@ static int cell_dataplane(const json_t *row, struct buf *out)
 	return error ? error : output_member(out, row, "dataplane.reason", OUTPUT_TEXT, " (", ")");
 }
 
+/* Nothing is said where no listener has TLS, or none may use it. */
+static int cell_ktls(const json_t *row, struct buf *out)
+{
+	const json_t *sends = document_get(row, "ktls.sends");
+	int error;
+
+	if (!json_is_boolean(sends))
+		return 0;
+	error = buf_append(out, json_is_true(sends) ? STR("the kernel encrypts what is sent")
+						    : STR("off"));
+	return error ? error : output_member(out, row, "ktls.reason", OUTPUT_TEXT, " (", ")");
+}
+
 static int cell_flow_table(const json_t *row, struct buf *out)
 {
 	const json_t *table = document_get(row, "dataplane.flow_table");
@@ -130,6 +143,7 @@ static const struct output_column head[] = {
 	{"steering", NULL, OUTPUT_CELL, cell_steering},
 	{"dataplane", NULL, OUTPUT_CELL, cell_dataplane},
 	{"flow table", NULL, OUTPUT_CELL, cell_flow_table},
+	{"ktls", NULL, OUTPUT_CELL, cell_ktls},
 	{"access log", NULL, OUTPUT_CELL, cell_access_log},
 	{"privileges", NULL, OUTPUT_CELL, cell_privileges},
 	{NULL, NULL, 0, NULL},

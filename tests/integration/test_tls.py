@@ -14,6 +14,7 @@ from lib.daemon import daemon
 from lib.http2 import Http2
 from lib.netns import BACKEND, CLIENT, SLUICE
 from lib.payload import payload
+from lib.programs import build_dir
 from lib.wait import wait_until
 from lib.wire import Wire, chunk, request, response
 
@@ -380,3 +381,36 @@ def test_curl_and_wrk_are_served(node, backend):
     done = node.topology.run("client", "wrk", "-t1", "-c10", "-d1", "-H", "Host: one.test",
                              f"https://{SLUICE}/")
     assert "Non-2xx" not in done.stdout and "Socket errors" not in done.stdout, done.stdout
+
+
+def test_the_kernel_encrypts_where_it_can_and_is_required_only_there(node, backend):
+    ktls = node.admin("/v1/status")["ktls"]
+    name = "ktls_sends" if ktls["sends"] else "ktls_no_kernel"
+    before = counters(node)
+    with Wire(connect(node)) as wire:
+        assert wire.ask("/", host="one.test").status == 200
+    after = counters(node)
+    assert {key: after[key] - before[key] for key in after if key.startswith("ktls_")} == {
+        key: int(key == name) for key in after if key.startswith("ktls_")}
+    assert ktls["sends"] == (ktls["reason"] is None)
+    line = next(line for line in node.cli("status", check=True).stdout.splitlines()
+                if line.startswith("ktls "))
+    assert line.split(maxsplit=1)[1] == (
+        "the kernel encrypts what is sent" if ktls["sends"] else f"off ({ktls['reason']})")
+
+    text = node.config_path.read_text()
+    try:
+        node.write(text.replace("key: two.key } ] }", "key: two.key } ], ktls: require }"))
+        checked = subprocess.run(
+            node.topology.command("sluice", build_dir() / "sluiced", "--check", node.config_path),
+            capture_output=True, text=True, timeout=60, check=False)
+        reloaded = node.cli("config", "reload")
+        assert (checked.returncode == 0) == (reloaded.returncode == 0) == ktls["sends"]
+        if not ktls["sends"]:
+            refusal = f"listener 'web': tls: ktls: required, but {ktls['reason']}"
+            assert refusal in checked.stderr and refusal in reloaded.stderr
+    finally:
+        node.write(text)
+        node.reload()
+    with Wire(connect(node)) as wire:
+        assert wire.ask("/", host="one.test").status == 200

@@ -7,6 +7,8 @@
 #include "control/address_check.h"
 #include "control/admin_api.h"
 #include "kern/flow_sweep.h"
+#include "tls/tls_config.h"
+#include "tls/tls_ktls.h"
 
 /* Each look is a socket; who has more addresses than that finds the rest in the log. */
 #define ABSENT_LOOKS_MAX 64u
@@ -142,6 +144,27 @@ static void write_dataplane(struct json_writer *json, const struct daemon *daemo
 	json_close_object(json);
 }
 
+/* Of the listeners that want it; how many connections have it is among the counters. */
+static void write_ktls(struct json_writer *json, const struct snapshot *snapshot)
+{
+	const struct tls_ktls_support *support;
+	bool wanted = false;
+
+	for (unsigned int i = 0; i < snapshot->listener_count; i++)
+		if (snapshot->listeners[i].tls && snapshot->listeners[i].tls->ktls != TLS_KTLS_OFF)
+			wanted = true;
+	if (!wanted) {
+		json_nil(json, "ktls");
+		return;
+	}
+	support = tls_ktls_support();
+	json_open_object(json, "ktls");
+	json_bool(json, "sends", support->sends);
+	json_bool(json, "receives", false);
+	json_cstring(json, "reason", reason_or_null(support->reason));
+	json_close_object(json);
+}
+
 /* What is dropped by workers is among the counters: access_log_dropped. */
 static void write_access_log(struct json_writer *json, const struct daemon *daemon)
 {
@@ -231,6 +254,7 @@ void admin_get_status(struct daemon *daemon, const struct admin_request *request
 		write_memory(&json, daemon);
 	write_steering(&json, daemon);
 	write_dataplane(&json, daemon);
+	write_ktls(&json, daemon->snapshot);
 	write_listeners(&json, daemon->snapshot);
 	write_access_log(&json, daemon);
 	write_privileges(&json, &daemon->privileges);

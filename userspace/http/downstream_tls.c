@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "http/worker_internal.h"
 #include "tls/tls_config.h"
+#include "tls/tls_ktls.h"
 #include "tls/tls_stream.h"
 
 #define FAILED_LOG_MS 10000
@@ -13,6 +14,9 @@
 _Static_assert(HTTP_COUNTER_TLS_OTHER - HTTP_COUNTER_TLS_CLOSED ==
 		       TLS_FAILURE_OTHER - TLS_FAILURE_CLOSED,
 	       "one counter for each reason, in their order");
+_Static_assert(HTTP_COUNTER_KTLS_REFUSED - HTTP_COUNTER_KTLS_SENDS ==
+		       TLS_KTLS_REFUSED - TLS_KTLS_SENDS,
+	       "likewise");
 
 /* Clients come and go as they like; what else fails may be for somebody to put right. */
 static void tell_failed(struct downstream *conn, enum tls_failure failure, const char *reason)
@@ -32,6 +36,22 @@ static void tell_failed(struct downstream *conn, enum tls_failure failure, const
 	log_info("http", "listener '%.*s': TLS handshake with %s failed: %s", STR_FMT(listener),
 		 peer, reason);
 	event_publish(EVENT_TLS_FAILED, listener, "TLS handshake with %s failed: %s", peer, reason);
+}
+
+static void count_ktls(struct downstream *conn)
+{
+	enum tls_ktls_use use = tls_stream_ktls(&conn->stream);
+
+	if (use == TLS_KTLS_UNUSED && conn->listener && conn->listener->tls->ktls != TLS_KTLS_OFF)
+		use = TLS_KTLS_NO_KERNEL;
+	if (use != TLS_KTLS_UNUSED)
+		worker_count(conn->worker, (enum http_counter)((int)HTTP_COUNTER_KTLS_SENDS +
+							       (int)use - TLS_KTLS_SENDS));
+}
+
+static void on_rekey(void *arg)
+{
+	worker_count(arg, HTTP_COUNTER_KTLS_REKEYS);
 }
 
 static void on_secured(struct stream *stream, int result)
@@ -56,6 +76,7 @@ static void on_secured(struct stream *stream, int result)
 		downstream_step_close(conn);
 		return;
 	}
+	count_ktls(conn);
 	conn->origin_tls = true;
 	downstream_set_due(conn,
 			   loop_now_ms(conn->worker->loop) + conn->listener->header_timeout_ms);
@@ -98,6 +119,7 @@ static int start(struct downstream *conn)
 		ret = tls_worker_new(&worker->tls);
 	if (ret < 0)
 		return ret;
+	tls_worker_set_on_rekey(worker->tls, on_rekey, worker);
 	ssl = tls_server_new_ssl(conn->listener->tls->server, worker->index);
 	if (!ssl)
 		return -ENOMEM;

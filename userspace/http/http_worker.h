@@ -48,6 +48,12 @@ struct http_worker;
 	X(HTTP2_CALMED, "http2_calmed", "HTTP/2 connections ended: too much that only costs")      \
 	X(TLS_HANDSHAKES, "tls_handshakes", "TLS handshakes done, resumed ones included")          \
 	X(TLS_RESUMED, "tls_resumed", "of these: sessions resumed")                                \
+	X(KTLS_SENDS, "ktls_sends", "TLS connections for which the kernel encrypts")               \
+	X(KTLS_NO_KERNEL, "ktls_no_kernel", "... for which it does not: this kernel cannot")       \
+	X(KTLS_NO_CIPHER, "ktls_no_cipher", "... not with the cipher that was agreed on")          \
+	X(KTLS_BUSY, "ktls_busy", "... the handshake was not sent yet when it should begin")       \
+	X(KTLS_REFUSED, "ktls_refused", "... it did not take the connection")                      \
+	X(KTLS_REKEYS, "ktls_rekeys", "... of those it encrypts for: closed, new keys asked for")  \
 	X(TLS_TIMEOUTS, "tls_timeouts", "connections closed: no handshake in time")                \
 	X(TLS_CLOSED, "tls_failed_closed", "TLS handshakes that the client ended")                 \
 	X(TLS_PLAIN, "tls_failed_plain_http", "requests without TLS where TLS is spoken")          \

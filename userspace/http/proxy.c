@@ -382,7 +382,7 @@ void proxy_start(struct exchange *exchange)
 	call->response_timeout_ms = route->proxy.timeout_ms;
 	call->has_hash_key = hash_key_find(exchange, &exchange->upstream->hash_on, &call->hash_key);
 	call->pipes = exchange->downstream->send_pipe != NULL &&
-		      stream_can_splice(&exchange->connection->stream);
+		      stream_can_send_pipe(&exchange->connection->stream);
 	status = upgrade_ask(exchange, &reason);
 	if (!status)
 		status = write_request_head(exchange, &call->head);

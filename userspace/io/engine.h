@@ -188,6 +188,10 @@ bool stream_file_has_turn(struct stream *stream);
 /* What the public calls do for a stream without a layer, and a layer by stream_raw_*(). */
 void stream_send_start(struct stream *stream, const struct iovec *iov, unsigned int count,
 		       uint32_t flags);
+void stream_send_file_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+			    int file_fd, uint64_t offset, uint64_t len, uint32_t flags);
+void stream_send_pipe_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+			    struct splice_pipe *pipe, size_t len, uint32_t flags);
 void stream_set_recv_mode(struct stream *stream, enum recv_mode mode);
 
 /* Takes `sent_bytes` off the front of the send; true when nothing is left. */

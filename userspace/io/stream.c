@@ -31,6 +31,7 @@ void stream_init(struct stream *stream, const struct stream_ops *ops)
 	stream->send_total = 0;
 	stream->send_file_turn = UINT64_MAX;
 	stream->send_pipe = stream->recv_pipe = NULL;
+	stream->send_whole = NULL;
 }
 
 bool stream_is_open(const struct stream *stream)
@@ -245,6 +246,26 @@ int stream_send_quiet(struct stream *stream, const struct iovec *iov, unsigned i
 	return send_memory(stream, iov, count, STREAM_SEND_QUIET);
 }
 
+void stream_send_file_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+			    int file_fd, uint64_t offset, uint64_t len, uint32_t flags)
+{
+	stream->send_pipe = NULL;
+	stream->send_whole = NULL;
+	stream->send_file_fd = file_fd;
+	stream->send_file_offset = offset;
+	stream->send_file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
+	stream_send_start(stream, iov, count, flags | STREAM_SEND_FILE);
+}
+
+void stream_send_pipe_start(struct stream *stream, const struct iovec *iov, unsigned int count,
+			    struct splice_pipe *pipe, size_t len, uint32_t flags)
+{
+	stream->send_pipe = pipe;
+	stream->send_whole = NULL;
+	stream->send_file_bytes = MIN(len, (size_t)STREAM_FILE_AT_ONCE);
+	stream_send_start(stream, iov, count, flags | STREAM_SEND_FILE);
+}
+
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     int file_fd, uint64_t offset, uint64_t len)
 {
@@ -260,12 +281,13 @@ int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned in
 			stream->flags |= STREAM_FLAG_SENDING;
 		return result;
 	}
-	stream->send_pipe = NULL;
-	stream->send_file_fd = file_fd;
-	stream->send_file_offset = offset;
-	stream->send_file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
-	stream_send_start(stream, iov, count, STREAM_FLAG_SENDING | STREAM_SEND_FILE);
+	stream_send_file_start(stream, iov, count, file_fd, offset, len, STREAM_FLAG_SENDING);
 	return 0;
+}
+
+bool stream_can_send_pipe(const struct stream *stream)
+{
+	return !stream->layer || stream->layer->sends_raw;
 }
 
 int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
@@ -273,15 +295,19 @@ int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned in
 {
 	int result = send_check(stream, count);
 
-	if (result == 0 && !stream_can_splice(stream))
+	if (result == 0 && !stream_can_send_pipe(stream))
 		result = -EOPNOTSUPP;
 	if (result == 0 && (len == 0 || len > pipe->bytes))
 		result = -EINVAL;
 	if (result < 0)
 		return result;
-	stream->send_pipe = pipe;
-	stream->send_file_bytes = MIN(len, (size_t)STREAM_FILE_AT_ONCE);
-	stream_send_start(stream, iov, count, STREAM_FLAG_SENDING | STREAM_SEND_FILE);
+	if (UNLIKELY(stream->layer)) {
+		result = stream->layer->ops->send_pipe(stream, iov, count, pipe, len);
+		if (result == 0)
+			stream->flags |= STREAM_FLAG_SENDING;
+		return result;
+	}
+	stream_send_pipe_start(stream, iov, count, pipe, len, STREAM_FLAG_SENDING);
 	return 0;
 }
 
@@ -317,6 +343,13 @@ int64_t stream_file_step(struct stream *stream, bool *ret_full)
 	ssize_t part;
 
 	*ret_full = true;
+	if (stream->send_whole) {
+		if (!stream_raw_is_writable(stream))
+			return -EAGAIN;
+		sent = stream_raw_send_msg_now(stream, stream->send_whole);
+		*ret_full = sent < 0;
+		return sent;
+	}
 	if (stream->send_total > 0) {
 		struct msghdr msg = {
 			.msg_iov = stream->send_iov,

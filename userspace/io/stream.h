@@ -81,9 +81,10 @@ struct stream {
 	int send_file_fd; /* the range that follows the vector, see stream_send_file() */
 	uint64_t send_file_offset;
 	uint64_t send_file_bytes;
-	uint64_t send_file_turn;       /* of the loop in which it was last worked on */
-	struct splice_pipe *send_pipe; /* instead of a file: see stream_send_pipe() */
-	struct splice_pipe *recv_pipe; /* to be filled, see stream_recv_pipe() */
+	uint64_t send_file_turn;	 /* of the loop in which it was last worked on */
+	struct splice_pipe *send_pipe;	 /* instead of a file: see stream_send_pipe() */
+	const struct msghdr *send_whole; /* instead of all of it: see stream_raw_send_msg() */
+	struct splice_pipe *recv_pipe;	 /* to be filled, see stream_recv_pipe() */
 	size_t recv_pipe_bytes;
 	struct sock_addr connect_addr;
 };
@@ -141,8 +142,7 @@ static inline bool stream_is_sending(const struct stream *stream);
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     int file_fd, uint64_t offset, uint64_t len);
 
-/* As stream_send_file(), with bytes that are in the pipe. Not where stream_can_splice() is false.
- */
+/* As stream_send_file(), with bytes that are in the pipe. -EOPNOTSUPP: !stream_can_send_pipe(). */
 int stream_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     struct splice_pipe *pipe, size_t len);
 
@@ -157,11 +157,13 @@ bool stream_is_open(const struct stream *stream); /* adopted or connecting, and 
 /* What is wrong with the layer's peer, of static storage; NULL: nothing that more is known of. */
 const char *stream_error_text(const struct stream *stream);
 
-/* May pipes be used (stream_recv_pipe(), stream_send_pipe())? */
+/* May a pipe be filled from it (stream_recv_pipe())? */
 static inline bool stream_can_splice(const struct stream *stream)
 {
 	return !stream->layer;
 }
+/* May one be sent (stream_send_pipe())? A layer can come to allow it, and then always does. */
+bool stream_can_send_pipe(const struct stream *stream);
 
 #define STREAM_FLAG_SENDING 1u
 static inline bool stream_is_sending(const struct stream *stream)

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 
 #include "io/engine.h"
 
@@ -22,6 +23,44 @@ void stream_raw_send(struct stream *stream, const struct iovec *iov, unsigned in
 	assert(count > 0 && count <= STREAM_IOV_MAX);
 	assert(!(stream->flags & (STREAM_SEND_ASKED | STREAM_SEND_ARMED)));
 	stream_send_start(stream, iov, count, quiet ? STREAM_SEND_QUIET : 0);
+}
+
+void stream_raw_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+			  int file_fd, uint64_t offset, uint64_t len)
+{
+	assert(!(stream->flags & (STREAM_SEND_ASKED | STREAM_SEND_ARMED)));
+	stream_send_file_start(stream, iov, count, file_fd, offset, len, 0);
+}
+
+void stream_raw_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
+			  struct splice_pipe *pipe, size_t len)
+{
+	assert(!(stream->flags & (STREAM_SEND_ASKED | STREAM_SEND_ARMED)));
+	stream_send_pipe_start(stream, iov, count, pipe, len, 0);
+}
+
+void stream_raw_send_msg(struct stream *stream, const struct msghdr *msg)
+{
+	assert(!(stream->flags & (STREAM_SEND_ASKED | STREAM_SEND_ARMED)));
+	stream->send_whole = msg;
+	stream_send_start(stream, NULL, 0, STREAM_SEND_FILE);
+}
+
+ssize_t stream_raw_send_msg_now(struct stream *stream, const struct msghdr *msg)
+{
+	ssize_t sent = sendmsg(stream->fd, msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+	if (sent < 0)
+		return errno == EINTR ? -EAGAIN : -errno;
+	return sent;
+}
+
+bool stream_raw_is_writable(const struct stream *stream)
+{
+	struct pollfd look = {.fd = stream->fd, .events = POLLOUT};
+
+	/* Errors count: the send meets them. */
+	return poll(&look, 1, 0) > 0;
 }
 
 void stream_raw_recv(struct stream *stream, enum recv_mode mode)

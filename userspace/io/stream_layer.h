@@ -28,6 +28,9 @@ struct stream_layer_ops {
 	int (*send)(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet);
 	int (*send_file)(struct stream *stream, const struct iovec *iov, unsigned int count,
 			 int file_fd, uint64_t offset, uint64_t len);
+	/* Only with sends_raw. */
+	int (*send_pipe)(struct stream *stream, const struct iovec *iov, unsigned int count,
+			 struct splice_pipe *pipe, size_t len);
 	void (*recv_start)(struct stream *stream, enum recv_mode mode);
 	void (*shutdown_send)(struct stream *stream);
 	/* Just before it is closed: a last word to the peer. Not called for stream_abort(). */
@@ -45,6 +48,8 @@ struct stream_layer_ops {
 /* The first member of a layer's own struct. */
 struct stream_layer {
 	const struct stream_layer_ops *ops;
+	bool sends_raw; /* what the owner sends goes into the socket as it is, and is encrypted
+			   there */
 };
 
 void stream_layer_set(struct stream *stream, struct stream_layer *layer);
@@ -56,6 +61,20 @@ void stream_layer_queue(struct stream *stream);
 /* One at a time; the bytes stay in place until on_sent() or free(). */
 void stream_raw_send(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     bool quiet);
+/* As the calls for owners; the same bounds hold, and one of all these is under way at a time. */
+void stream_raw_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+			  int file_fd, uint64_t offset, uint64_t len);
+void stream_raw_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
+			  struct splice_pipe *pipe, size_t len);
+/*
+ * A message with ancillary data, which the socket takes as a whole; when it is well writable, so
+ * that what the kernel still holds back before it goes out with it.
+ */
+void stream_raw_send_msg(struct stream *stream, const struct msghdr *msg);
+/* Sends it at once, or -EAGAIN. Only with no raw send under way. */
+ssize_t stream_raw_send_msg_now(struct stream *stream, const struct msghdr *msg);
+/* Would stream_raw_send_msg() send at once? */
+bool stream_raw_is_writable(const struct stream *stream);
 void stream_raw_recv(struct stream *stream, enum recv_mode mode);
 /*
  * Sends at once what the socket takes, for last words. Only with no raw send under way. Returns

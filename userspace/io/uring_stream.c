@@ -6,6 +6,7 @@
 #include <sys/ioctl.h>
 
 #include "base/cleanup.h"
+#include "io/stream_layer.h"
 #include "io/uring.h"
 
 /* The field for a send's length has 32 bits; what is longer goes in pieces. */
@@ -160,6 +161,15 @@ void uring_complete_recv(struct stream *stream, int result, uint32_t cqe_flags)
 
 /* ---- sending ---- */
 
+/*
+ * The kernel that encrypts has no MSG_WAITALL, and takes a record from a socket that is dead as
+ * well as from another: what is left after a short send waits until it is seen how the socket is.
+ */
+static bool sends_ktls(const struct stream *stream)
+{
+	return stream->layer && stream->layer->sends_raw;
+}
+
 static int arm_send(struct stream *stream)
 {
 	struct io_uring_sqe *sqe = uring_take_sqe(uring_of(stream->loop));
@@ -173,7 +183,7 @@ static int arm_send(struct stream *stream)
 	 * With MSG_WAITALL the kernel itself goes on after a short send (Linux 5.19). A socket that
 	 * bodies from pipes are sent to stays non-blocking in between: then a full one is polled.
 	 */
-	if (stream->flags & STREAM_NONBLOCKING) {
+	if (stream->flags & STREAM_NONBLOCKING || sends_ktls(stream)) {
 		flags = MSG_NOSIGNAL;
 	} else if (stream->flags & STREAM_SEND_QUIET) {
 		/* So that it completes at once, come what may: enter() counts on that. */
@@ -232,11 +242,13 @@ static int work_on_file(struct stream *stream)
 
 static void complete_wait_for_room(struct stream *stream, int result)
 {
+	if (result >= 0 && result & (POLLERR | POLLHUP) && sends_ktls(stream))
+		result = -ECONNRESET;
 	if (result < 0 && result != -EINTR) {
 		stream_deliver_sent(stream, result);
 		return;
 	}
-	/* Errors of the socket come out of the next step. */
+	/* Other errors of the socket come out of the next step. */
 	set_flags(stream, STREAM_WRITABLE | STREAM_SEND_ASKED);
 	stream_queue_work(stream);
 }
@@ -272,6 +284,8 @@ void uring_complete_send(struct stream *stream, int result)
 	} else if (stream_send_advance(stream, (size_t)result)) {
 		stream_deliver_sent(stream, stream->send_total);
 	} else {
+		if (sends_ktls(stream))
+			clear_flags(stream, STREAM_WRITABLE);
 		set_flags(stream, STREAM_SEND_ASKED);
 		stream_queue_work(stream);
 	}
@@ -364,7 +378,8 @@ static int work_on_send(struct stream *stream)
 {
 	if (stream->flags & STREAM_SEND_FILE)
 		return work_on_file(stream);
-	if (stream->flags & STREAM_NONBLOCKING && !(stream->flags & STREAM_WRITABLE))
+	if ((stream->flags & STREAM_NONBLOCKING || sends_ktls(stream)) &&
+	    !(stream->flags & STREAM_WRITABLE))
 		return wait_for_room(stream);
 	return arm_send(stream);
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "conf/names.h"
 #include "tls/tls_files.h"
+#include "tls/tls_ktls.h"
 #include "tls/tls_tickets.h"
 
 #define WHAT_MAX	160
@@ -28,7 +29,7 @@ static const struct field_name version_names[] = {
 static const struct field_name ktls_names[] = {
 	{.name = "auto", .value = TLS_KTLS_AUTO},
 	{.name = "off", .value = TLS_KTLS_OFF},
-	{.name = "require", .not_yet = true},
+	{.name = "require", .value = TLS_KTLS_REQUIRE},
 };
 
 static const struct field_name client_auth_names[] = {
@@ -299,6 +300,22 @@ static int check_client_auth(const struct field_context *context, const struct c
 	return -EINVAL;
 }
 
+static int check_ktls(const struct field_context *context, const struct conf_node *node,
+		      const char *what, const struct tls_server_conf *conf)
+{
+	const struct conf_node *ktls = node ? conf_get(node, "ktls") : NULL;
+	const struct tls_ktls_support *support;
+
+	if (conf->ktls != TLS_KTLS_REQUIRE)
+		return 0;
+	support = tls_ktls_support();
+	if (support->sends)
+		return 0;
+	conf_error(context->errors, ktls ? ktls : node, "%s: ktls: required, but %s", what,
+		   support->reason);
+	return -EINVAL;
+}
+
 static void release_server(void *server)
 {
 	tls_server_unref(server);
@@ -324,6 +341,8 @@ static int make_server(const struct field_context *context, const struct conf_no
 		.depth = (unsigned int)conf->client_auth.depth,
 		.tickets = conf->tickets.enabled,
 		.session_seconds = (unsigned int)(conf->tickets.rotate_ms / 1000),
+		.ktls = conf->ktls != TLS_KTLS_OFF && tls_ktls_support()->sends,
+		.ktls_required = conf->ktls == TLS_KTLS_REQUIRE && tls_ktls_support()->sends,
 	};
 	struct error err = {0};
 	char auth_what[WHAT_MAX];
@@ -398,6 +417,8 @@ int tls_server_config_read(const struct field_context *context, const struct con
 	r = field_read(context, server_fields, ARRAY_SIZE(server_fields), node, what, conf);
 	/* Whatever became of the others: all errors are told at once. */
 	if (check_client_auth(context, node, what, &conf->client_auth))
+		r = -EINVAL;
+	if (check_ktls(context, node, what, conf))
 		r = -EINVAL;
 	if (conf->tickets.file.ptr && read_ticket_keys(context, node, what, &conf->tickets))
 		r = -EINVAL;

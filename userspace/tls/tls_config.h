@@ -18,7 +18,7 @@ struct tls_certificate_conf {
 	const char *ocsp_problem; /* why it is not stapled, as it was read first; NULL: it is */
 };
 
-enum tls_ktls { TLS_KTLS_AUTO, TLS_KTLS_OFF };
+enum tls_ktls { TLS_KTLS_AUTO, TLS_KTLS_OFF, TLS_KTLS_REQUIRE };
 
 struct tls_client_auth_conf {
 	int mode;      /* enum tls_client_auth */

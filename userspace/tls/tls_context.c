@@ -129,6 +129,8 @@ int tls_server_new(const struct tls_server_settings *settings, struct tls_server
 	server->set->h2 = settings->h2;
 	server->min_version = settings->min_version;
 	server->tickets_on = settings->tickets;
+	server->ktls = settings->ktls;
+	server->ktls_required = settings->ktls_required;
 	server->client_auth = settings->client_auth;
 	server->depth = settings->depth;
 	server->session_seconds = settings->session_seconds;

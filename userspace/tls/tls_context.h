@@ -71,6 +71,8 @@ struct tls_server_settings {
 	unsigned int depth;
 	bool tickets;
 	unsigned int session_seconds; /* how long one may be resumed */
+	bool ktls;		      /* the kernel may encrypt */
+	bool ktls_required;	      /* ... and must be able to, with every cipher */
 };
 
 /* With one reference and no certificate yet. */

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "io/stream_layer.h"
+#include "tls/tls_ktls.h"
 #include "tls/tls_stream.h"
 
 #define TLS_RECORD_BYTES 16384u /* of plaintext, the most that a record holds */
@@ -15,10 +16,11 @@
 /* Of one SSL at rest, about: as measured with OpenSSL 3.0. */
 #define TLS_SSL_BYTES 12288u
 
-/* Ciphertext to be sent. */
+/* Ciphertext to be sent, or one record that the kernel encrypts. */
 struct tls_chunk {
 	struct tls_chunk *next;
 	uint32_t len;
+	uint8_t record_type; /* of the record */
 	char data[TLS_CHUNK_BYTES];
 };
 
@@ -28,6 +30,8 @@ struct tls_worker {
 	unsigned int free_chunk_count;
 	uint64_t streams;
 	uint64_t memory_bytes;
+	void (*on_rekey)(void *arg); /* or NULL */
+	void *on_rekey_arg;
 	char gather[TLS_RECORD_BYTES]; /* the plaintext of one record */
 };
 
@@ -36,7 +40,8 @@ struct tls_chunk *tls_chunk_get(struct tls_worker *worker);
 void tls_chunk_put(struct tls_worker *worker, struct tls_chunk *chunk);
 
 struct tls_stream {
-	struct stream_layer layer;
+	struct stream_layer layer; /* with sends_raw the kernel encrypts */
+	struct stream *stream;
 	struct tls_worker *worker;
 	SSL *ssl;
 	const char *error_text;
@@ -66,8 +71,17 @@ struct tls_stream {
 	bool shut_after;	 /* half-close when all is sent */
 	bool ticket_waits;	 /* the handshake's last words go with the first answer */
 
+	/* When the kernel encrypts. */
+	uint8_t ktls;	     /* enum tls_ktls_use */
+	uint8_t record_type; /* of what OpenSSL writes next; 0: none was said */
+	bool direct;	     /* the owner's send is under way as it is */
+	bool waiting;	     /* ... is not, for records that come first */
+	bool rekey;	     /* the peer wants keys that the kernel does not take */
+	struct tls_ktls_record record;
+
 	/* The owner's send. */
 	bool quiet;
+	struct splice_pipe *pipe;
 	int send_result;
 	unsigned int iov_first, iov_count;
 	int64_t taken_bytes; /* encrypted of it */
@@ -86,6 +100,20 @@ static inline struct tls_stream *tls_of(const struct stream *stream)
 BIO_METHOD *tls_bio_method_new(void);
 /* NULL: out of memory. Reads tls->in, appends to tls->out. */
 BIO *tls_bio_new(struct tls_worker *worker, struct tls_stream *tls);
+
+/* ---- tls_ktls_send.c: when the kernel encrypts ---- */
+
+/* OpenSSL has the keys of what is sent next. False: it goes on encrypting. */
+bool tls_ktls_take(struct tls_stream *tls, const void *info);
+/* In the places of those of tls_send.c. */
+int tls_ktls_send(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet);
+int tls_ktls_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
+		       int file_fd, uint64_t offset, uint64_t len);
+int tls_ktls_send_pipe(struct stream *stream, const struct iovec *iov, unsigned int count,
+		       struct splice_pipe *pipe, size_t len);
+void tls_ktls_flush(struct stream *stream);
+void tls_ktls_flush_now(struct stream *stream);
+void tls_ktls_on_sent(struct stream *stream, int64_t result);
 
 /* ---- tls_failure.c ---- */
 
@@ -107,5 +135,16 @@ void tls_flush_now(struct stream *stream);
 /* Instead of an alert, for who speaks HTTP to a port that speaks TLS. */
 void tls_answer_plain_http(struct stream *stream);
 void tls_out_clear(struct tls_stream *tls);
+void tls_out_pop(struct tls_stream *tls);
+void tls_send_begin(struct tls_stream *tls, const struct iovec *iov, unsigned int count);
+/* The owner's send is over, with send_result or taken_bytes. */
+void tls_finish_send(struct stream *stream);
+/* Writes close_notify, once, where there may be one. */
+bool tls_notify(struct tls_stream *tls);
+
+/* ---- tls_stream.c ---- */
+
+/* `rekey` is set: says goodbye and tells the owner, unless it is sending. */
+void tls_end_for_rekey(struct stream *stream);
 
 #endif

@@ -11,6 +11,7 @@ int tls_worker_new(struct tls_worker **ret_worker)
 	worker->free_chunks = NULL;
 	worker->free_chunk_count = 0;
 	worker->streams = worker->memory_bytes = 0;
+	worker->on_rekey = NULL;
 	worker->bio_method = tls_bio_method_new();
 	if (!worker->bio_method) {
 		free(worker);
@@ -39,6 +40,12 @@ void tls_worker_free(struct tls_worker *worker)
 	tls_worker_trim(worker);
 	BIO_meth_free(worker->bio_method);
 	free(worker);
+}
+
+void tls_worker_set_on_rekey(struct tls_worker *worker, void (*on_rekey)(void *arg), void *arg)
+{
+	worker->on_rekey = on_rekey;
+	worker->on_rekey_arg = arg;
 }
 
 void tls_worker_get_stats(const struct tls_worker *worker, struct tls_worker_stats *ret_stats)

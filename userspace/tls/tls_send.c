@@ -9,7 +9,7 @@
 
 /* ---- plaintext ---- */
 
-static void send_begin(struct tls_stream *tls, const struct iovec *iov, unsigned int count)
+void tls_send_begin(struct tls_stream *tls, const struct iovec *iov, unsigned int count)
 {
 	for (unsigned int i = 0; i < count; i++)
 		tls->iov[i] = iov[i];
@@ -17,6 +17,7 @@ static void send_begin(struct tls_stream *tls, const struct iovec *iov, unsigned
 	tls->iov_count = count;
 	tls->taken_bytes = 0;
 	tls->file_bytes = 0;
+	tls->pipe = NULL;
 	tls->quiet = false;
 }
 
@@ -26,7 +27,9 @@ int tls_layer_send(struct stream *stream, const struct iovec *iov, unsigned int 
 
 	if (tls->handshaking)
 		return -ENOTCONN;
-	send_begin(tls, iov, count);
+	if (tls->layer.sends_raw)
+		return tls_ktls_send(stream, iov, count, quiet);
+	tls_send_begin(tls, iov, count);
 	tls->quiet = quiet;
 	stream_layer_queue(stream);
 	return 0;
@@ -39,7 +42,9 @@ int tls_layer_send_file(struct stream *stream, const struct iovec *iov, unsigned
 
 	if (tls->handshaking)
 		return -ENOTCONN;
-	send_begin(tls, iov, count);
+	if (tls->layer.sends_raw)
+		return tls_ktls_send_file(stream, iov, count, file_fd, offset, len);
+	tls_send_begin(tls, iov, count);
 	tls->file_fd = file_fd;
 	tls->file_offset = offset;
 	tls->file_bytes = MIN(len, (uint64_t)STREAM_FILE_AT_ONCE);
@@ -152,7 +157,7 @@ static bool has_more(const struct tls_stream *tls)
 
 /* ---- ciphertext ---- */
 
-static void out_pop(struct tls_stream *tls)
+void tls_out_pop(struct tls_stream *tls)
 {
 	struct tls_chunk *chunk = tls->out_first;
 
@@ -166,7 +171,7 @@ static void out_pop(struct tls_stream *tls)
 void tls_out_clear(struct tls_stream *tls)
 {
 	while (tls->out_first)
-		out_pop(tls);
+		tls_out_pop(tls);
 	tls->out_flight = 0;
 }
 
@@ -184,7 +189,7 @@ static void send_out(struct stream *stream)
 			tls->quiet && count == tls->out_count && !has_more(tls));
 }
 
-static void finish_send(struct stream *stream)
+void tls_finish_send(struct stream *stream)
 {
 	struct tls_stream *tls = tls_of(stream);
 
@@ -197,6 +202,10 @@ void tls_flush(struct stream *stream)
 {
 	struct tls_stream *tls = tls_of(stream);
 
+	if (tls->layer.sends_raw) {
+		tls_ktls_flush(stream);
+		return;
+	}
 	while (stream_is_open(stream) && !tls->out_flight) {
 		bool sending = stream_is_sending(stream);
 
@@ -214,7 +223,7 @@ void tls_flush(struct stream *stream)
 			tls->shut_after = false;
 			return;
 		}
-		finish_send(stream);
+		tls_finish_send(stream);
 	}
 }
 
@@ -224,6 +233,10 @@ void tls_flush_now(struct stream *stream)
 
 	if (tls->out_flight)
 		return;
+	if (tls->layer.sends_raw) {
+		tls_ktls_flush_now(stream);
+		return;
+	}
 	while (tls->out_first) {
 		struct tls_chunk *chunk = tls->out_first;
 		ssize_t sent = stream_raw_send_now(stream, chunk->data, chunk->len);
@@ -235,7 +248,7 @@ void tls_flush_now(struct stream *stream)
 			chunk->len -= (uint32_t)sent;
 			return;
 		}
-		out_pop(tls);
+		tls_out_pop(tls);
 	}
 }
 
@@ -243,8 +256,12 @@ void tls_layer_on_sent(struct stream *stream, int64_t result)
 {
 	struct tls_stream *tls = tls_of(stream);
 
+	if (tls->layer.sends_raw) {
+		tls_ktls_on_sent(stream, result);
+		return;
+	}
 	for (; tls->out_flight; tls->out_flight--)
-		out_pop(tls);
+		tls_out_pop(tls);
 	if (result < 0) {
 		/* Whoever sends next is told; receiving tells what it finds itself. */
 		tls->send_result = (int)result;
@@ -268,7 +285,7 @@ void tls_answer_plain_http(struct stream *stream)
 	(void)stream_raw_send_now(stream, answer, sizeof(answer) - 1);
 }
 
-static bool notify(struct tls_stream *tls)
+bool tls_notify(struct tls_stream *tls)
 {
 	if (tls->failed || tls->handshaking || tls->notified || tls->send_result)
 		return false;
@@ -281,7 +298,7 @@ void tls_layer_shutdown_send(struct stream *stream)
 {
 	struct tls_stream *tls = tls_of(stream);
 
-	(void)notify(tls);
+	(void)tls_notify(tls);
 	tls->ticket_waits = false;
 	tls_flush_now(stream);
 	if (!tls->out_first) {
@@ -297,8 +314,8 @@ void tls_layer_closing(struct stream *stream)
 	struct tls_stream *tls = tls_of(stream);
 
 	/* Behind half a record it would not be understood, and who is gone would answer by RST. */
-	if (tls->out_flight || tls->raw_ended)
+	if (tls->out_flight || tls->direct || tls->raw_ended)
 		return;
-	if (notify(tls))
+	if (tls_notify(tls))
 		tls_flush_now(stream);
 }

@@ -62,6 +62,7 @@ struct tls_server {
 	size_t ca_len, crl_len;
 	int min_version;
 	bool tickets_on;
+	bool ktls, ktls_required;
 	enum tls_client_auth client_auth;
 	unsigned int depth;
 	unsigned int session_seconds;

@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/util.h"
+#include "tls/tls_ktls.h"
 #include "tls/tls_server.h"
 
 /* TLS 1.2 with forward secrecy and AEAD only (HARDENING 30); those of 1.3 are all that. */
@@ -133,6 +134,28 @@ static int set_ciphers(const struct tls_server *server, SSL_CTX *ctx, struct err
 	}
 	if (SSL_CTX_set1_groups_list(ctx, GROUPS) != 1)
 		return fail(err, "groups");
+	return 0;
+}
+
+/* Where the kernel is required, a client must not be able to choose what it does not know. */
+static int set_ktls(const struct tls_server *server, SSL_CTX *ctx, struct error *err)
+{
+	STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(ctx);
+
+	if (!server->ktls)
+		return 0;
+	(void)SSL_CTX_set_options(ctx, SSL_OP_ENABLE_KTLS);
+	for (int i = 0; server->ktls_required && i < sk_SSL_CIPHER_num(ciphers); i++) {
+		const SSL_CIPHER *cipher = sk_SSL_CIPHER_value(ciphers, i);
+
+		if (SSL_CIPHER_get_protocol_id(cipher) >> 8 != 0x13 &&
+		    server->min_version == TLS1_3_VERSION)
+			continue;
+		if (!tls_ktls_has(tls_ktls_support(), cipher))
+			return error_set(err, -EINVAL,
+					 "ktls: required, but the kernel does not encrypt with %s",
+					 SSL_CIPHER_get_name(cipher));
+	}
 	return 0;
 }
 
@@ -303,6 +326,8 @@ int tls_context_make(const struct tls_server *server, const struct tls_set *set,
 	(void)SSL_CTX_set_tlsext_status_cb(ctx, on_status);
 	SSL_CTX_set_alpn_select_cb(ctx, on_alpn, (void *)set);
 	r = set_ciphers(server, ctx, err);
+	if (!r)
+		r = set_ktls(server, ctx, err);
 	if (!r)
 		r = set_certificates(library, &context, err);
 	if (!r)

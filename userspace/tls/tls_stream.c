@@ -124,15 +124,21 @@ static void decrypt(struct stream *stream)
 			return;
 		ERR_clear_error();
 		ret = SSL_read_ex(tls->ssl, buf->data + filled, buf->size_bytes - filled, &got);
-		if (ret != 1) {
+		if (ret != 1)
 			more = read_failed(stream, ret, &end);
+		/* OpenSSL would answer with its next write of data, which never comes. */
+		if (tls->layer.sends_raw &&
+		    SSL_get_key_update_type(tls->ssl) != SSL_KEY_UPDATE_NONE)
+			tls->rekey = true;
+		if (tls->rekey)
+			more = false;
+		if (ret != 1)
 			continue;
-		}
 		filled += got;
 		if (filled == buf->size_bytes) {
 			tell_recv(stream, TAKE_PTR(buf), (int)filled);
 			filled = 0;
-			more = stream_is_open(stream);
+			more = more && stream_is_open(stream);
 		}
 	}
 	if (filled)
@@ -146,14 +152,30 @@ static void decrypt(struct stream *stream)
 		tell_recv(stream, NULL, tls->bio_error ? tls->bio_error : -EPROTO);
 	} else if (end) {
 		tell_recv(stream, NULL, 0);
+	} else if (tls->rekey) {
+		tls_end_for_rekey(stream);
 	}
+}
+
+void tls_end_for_rekey(struct stream *stream)
+{
+	struct tls_stream *tls = tls_of(stream);
+
+	if (tls->ended || tls->direct)
+		return;
+	if (tls->worker->on_rekey)
+		tls->worker->on_rekey(tls->worker->on_rekey_arg);
+	(void)tls_notify(tls);
+	tls_flush_now(stream);
+	tls->send_result = -EKEYEXPIRED;
+	tell_recv(stream, NULL, -EKEYEXPIRED);
 }
 
 static bool can_read(const struct stream *stream)
 {
 	const struct tls_stream *tls = tls_of(stream);
 
-	return stream_is_open(stream) && !tls->failed && !tls->ended;
+	return stream_is_open(stream) && !tls->failed && !tls->ended && !tls->rekey;
 }
 
 /* As far as tls->in goes. */
@@ -167,7 +189,8 @@ static void take_input(struct stream *stream)
 			return;
 		decrypt(stream);
 		/* With the request in hand, the ticket can go with its answer. */
-		tls->ticket_waits = stream_is_open(stream) && tls->out_first && tls->told_data;
+		tls->ticket_waits = stream_is_open(stream) && tls->out_first && tls->told_data &&
+				    !tls->layer.sends_raw;
 		return;
 	}
 	if (can_read(stream))
@@ -237,7 +260,7 @@ static void choose_raw_recv(struct stream *stream)
 
 	if (tls->handshaking)
 		mode = RECV_MANY;
-	if (tls->failed || tls->ended || tls->starved)
+	if (tls->failed || tls->ended || tls->starved || tls->rekey)
 		mode = RECV_OFF;
 	stream_raw_recv(stream, mode);
 }
@@ -327,6 +350,7 @@ static void tls_free(struct stream_layer *layer)
 static const struct stream_layer_ops tls_ops = {
 	.send = tls_layer_send,
 	.send_file = tls_layer_send_file,
+	.send_pipe = tls_ktls_send_pipe,
 	.recv_start = recv_start,
 	.shutdown_send = tls_layer_shutdown_send,
 	.closing = tls_layer_closing,
@@ -348,8 +372,11 @@ int tls_stream_start(struct tls_worker *worker, struct stream *stream, SSL *ssl)
 		return -ENOMEM;
 	}
 	tls->layer.ops = &tls_ops;
+	tls->stream = stream;
 	tls->worker = worker;
 	tls->ssl = ssl;
+	if (SSL_get_options(ssl) & SSL_OP_ENABLE_KTLS)
+		tls->ktls = TLS_KTLS_NO_CIPHER; /* unless OpenSSL asks for it */
 	tls->handshaking = true;
 	SSL_set_bio(ssl, bio, bio);
 	/* Buffers are kept only with something in them. */
@@ -380,4 +407,9 @@ SSL *tls_stream_ssl(const struct stream *stream)
 enum tls_failure tls_stream_failure(const struct stream *stream)
 {
 	return tls_of(stream)->failure;
+}
+
+enum tls_ktls_use tls_stream_ktls(const struct stream *stream)
+{
+	return (enum tls_ktls_use)tls_of(stream)->ktls;
 }

@@ -1,5 +1,6 @@
 /*
- * tls_stream: TLS as a layer of a stream (io/stream_layer.h), by OpenSSL in this process.
+ * tls_stream: TLS as a layer of a stream (io/stream_layer.h), by OpenSSL in this process and, of an
+ * SSL with SSL_OP_ENABLE_KTLS, by the kernel on the way out.
  *
  *   socket ─► receive buffer ─► BIO ─► SSL_read ─► plaintext in another receive buffer ─► owner
  *   owner ─► vector (small ones gathered) ─► SSL_write ─► BIO ─► chunks ─► one send per turn
@@ -7,7 +8,13 @@
  * The BIO reads where the kernel wrote and appends to what is sent next, so OpenSSL makes no system
  * call. What an owner sends is cut into records of up to 16 KiB that know nothing of its vector: a
  * head and its body share one. Handshake answers, tickets and alerts go with the turn's send, too.
- * Ranges of files are read in pieces and encrypted; pipes are refused (stream_can_splice()).
+ * Ranges of files are read in pieces and encrypted; pipes are refused (stream_can_send_pipe()).
+ *
+ * Where the kernel encrypts (tls_stream_ktls(), from the handshake's end on) the owner's vectors,
+ * files and pipes go into the socket as they are, by the engine; what OpenSSL has to say goes
+ * between them, a record at a time. The kernel has the keys of the handshake and takes no others:
+ * after a KeyUpdate that asks for an answer the send under way is the last, close_notify follows,
+ * and on_recv() tells -EKEYEXPIRED.
  *
  * Ends: on_recv(NULL, 0) is the peer's close_notify, STREAM_CUT an end without one, -EPROTO bytes
  * that are not TLS as it should be (the alert was sent). stream_close() sends our close_notify,
@@ -22,6 +29,7 @@
 #include <openssl/ssl.h>
 
 #include "io/stream.h"
+#include "tls/tls_ktls.h"
 
 /*
  * So many records without data (key updates, warnings, empty ones) are taken in so long; more end
@@ -57,6 +65,8 @@ struct tls_worker_stats {
 int tls_worker_new(struct tls_worker **ret_worker);
 void tls_worker_free(struct tls_worker *worker); /* NULL allowed */
 void tls_worker_get_stats(const struct tls_worker *worker, struct tls_worker_stats *ret_stats);
+/* Called, from the loop, for each connection that ends because the kernel takes no new keys. */
+void tls_worker_set_on_rekey(struct tls_worker *worker, void (*on_rekey)(void *arg), void *arg);
 /* Gives what is free back to malloc. */
 void tls_worker_trim(struct tls_worker *worker);
 
@@ -76,5 +86,7 @@ static inline bool stream_is_tls(const struct stream *stream)
 /* Of a stream with TLS, in its on_closed() for the last time. */
 SSL *tls_stream_ssl(const struct stream *stream);
 enum tls_failure tls_stream_failure(const struct stream *stream);
+/* Who encrypts what it sends. After the handshake. */
+enum tls_ktls_use tls_stream_ktls(const struct stream *stream);
 
 #endif

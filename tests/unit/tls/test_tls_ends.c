@@ -255,6 +255,10 @@ static void test_some_key_updates_are_answered_and_a_flood_ends_it(void **state)
 	char got[6];
 
 	secure(loop, &server, &client, TLS1_3_VERSION);
+	if (tls_stream_ktls(&server.peer.stream) == TLS_KTLS_SENDS) {
+		finish(loop, &server, &client); /* test_tls_ktls.c has what happens then */
+		skip();
+	}
 	for (int i = 0; i < 10; i++) {
 		assert_int_equal(SSL_key_update(client.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
 		client_write(&client, "x", 1);

@@ -1,5 +1,7 @@
 #include "tls/tls_test.h"
 
+#include <stdlib.h>
+
 #include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -147,6 +149,9 @@ struct tls_test tls_test;
 int tls_test_setup(void **state)
 {
 	tls_test.server_context = tls_test_server_context();
+	/* So that all that holds of TLS is tried with the kernel's, too (tests/vm/inside). */
+	if (getenv("SLUICE_TEST_KTLS"))
+		SSL_CTX_set_options(tls_test.server_context, SSL_OP_ENABLE_KTLS);
 	tls_test.client_context = tls_test_client_context();
 	return tls_worker_new(&tls_test.worker);
 }
