@@ -12,6 +12,7 @@
 #include "config/node_config.h"
 #include "config/service_config.h"
 #include "filter/api_key.h"
+#include "filter/authorize.h"
 #include "filter/external_auth.h"
 #include "filter/rewrite.h"
 #include "http/files_root.h"
@@ -86,6 +87,7 @@ static const struct field root_fields[] = {
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
 	&api_key_policy,
+	&authorize_policy,
 	&external_auth_policy,
 	&rewrite_policy,
 };
