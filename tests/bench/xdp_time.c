@@ -2,10 +2,11 @@
  * xdp_time: nanoseconds per packet of our XDP program and of the reference programs, by
  * BPF_PROG_TEST_RUN. Prints JSON; bench_xdp.py makes the table of it.
  *
- * usage: xdp_time [--quick] [--rounds N] [--packets N] [--cpu N] GROUP...
+ * usage: xdp_time [--quick] [--rounds N] [--packets N] [--cpu N] [--only TEXT] GROUP...
  *
  * All cases of the groups are made first. Then a round is one sample of each, in an order that
- * rotates, so that what else happens on the machine meets all of them alike.
+ * rotates, so that what else happens on the machine meets all of them alike. --only takes samples
+ * of those whose names begin with the text, and is for profilers.
  */
 #include <errno.h>
 #include <sched.h>
@@ -64,6 +65,7 @@ int main(int argc, char **argv)
 	unsigned int rounds = 9, packets = 200000;
 	int cpu = (int)sysconf(_SC_NPROCESSORS_ONLN) - 1, arg = 1;
 	struct bench bench = {.entries_max = 1000000, .flows_max = BENCH_FLOWS_MAX};
+	const char *only = "";
 	struct json_writer json;
 	uint64_t begin_ns = bench_now_ns();
 	struct buf text;
@@ -80,13 +82,15 @@ int main(int argc, char **argv)
 			packets = number_of(argv[++arg]);
 		} else if (!strcmp(argv[arg], "--cpu")) {
 			cpu = (int)number_of(argv[++arg]);
+		} else if (!strcmp(argv[arg], "--only") && argv[arg + 1]) {
+			only = argv[++arg];
 		} else {
 			bench_die("unknown option '%s'", argv[arg]);
 		}
 	}
 	if (arg == argc)
-		bench_die(
-			"usage: xdp_time [--quick] [--rounds N] [--packets N] [--cpu N] GROUP...");
+		bench_die("usage: xdp_time [--quick] [--rounds N] [--packets N] [--cpu N] [--only "
+			  "TEXT] GROUP...");
 	if (unshare(CLONE_NEWNET))
 		bench_die("needs root, and network namespaces: %s", strerror(errno));
 	bench_place_make();
@@ -101,8 +105,12 @@ int main(int argc, char **argv)
 	json_double(&json, "set-up", (double)(bench_now_ns() - begin_ns) / 1e9);
 	begin_ns = bench_now_ns();
 	for (unsigned int turn = 0; turn < rounds; turn++)
-		for (size_t nth = 0; nth < bench.case_count; nth++)
-			bench_case_sample(bench.cases[(nth + turn) % bench.case_count], packets);
+		for (size_t nth = 0; nth < bench.case_count; nth++) {
+			struct bench_case *it = bench.cases[(nth + turn) % bench.case_count];
+
+			if (!strncmp(it->name, only, strlen(only)))
+				bench_case_sample(it, packets);
+		}
 	json_double(&json, "measuring", (double)(bench_now_ns() - begin_ns) / 1e9);
 	json_close_object(&json);
 	json_open_array(&json, "cases");

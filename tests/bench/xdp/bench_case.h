@@ -57,7 +57,12 @@ struct bench_case *bench_case_new(const char *name, const char *who, int program
 				  const struct bench_frame *frame, struct bench_flows flows,
 				  uint32_t verdict);
 void bench_case_free(struct bench_case *it);
-/* Sends these packets and keeps no figure. A frame other than the case's own for the while. */
+/*
+ * Sends these packets and keeps no figure. A frame other than the case's own for the while.
+ * Computed flows come in another order than that in which they are measured: the elements of an LRU
+ * hash, which are handed out one after the other, would else be met one after the other, as those
+ * of real flows are not.
+ */
 void bench_case_warm(struct bench_case *it, const struct bench_frame *frame, uint32_t packets);
 void bench_case_sample(struct bench_case *it, uint32_t packets);
 /* Lets one packet through and gives what came out. Returns the verdict. */
