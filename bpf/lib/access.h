@@ -250,36 +250,56 @@ __noinline int access_search(const struct packet *packet, __u32 index, __u32 gro
 	return 0;
 }
 
+/* This group and those of shorter lengths. */
+__noinline int access_search_from(const struct packet *packet, __u32 index, __u32 first)
+{
+	__u32 groups = index & SL_ACCESS_SET(0, 1) ? ACCESS_GROUPS6 : ACCESS_GROUPS4, zero = 0;
+	struct sl_access_conf *conf = bpf_map_lookup_elem(&sl_access_conf, &zero);
+
+	if (!packet || !conf)
+		return 0;
+	for (__u32 group = 0; group < SL_ACCESS_GROUPS_MAX && group < groups; group++) {
+		__u64 lengths = *(volatile __u64 *)&conf->lengths[index & (SL_ACCESS_SETS - 1)]
+					 .groups[group];
+
+		if (group >= first && lengths && access_search(packet, index, group, lengths))
+			return 1;
+	}
+	return 0;
+}
+
+/* What a look at a set found. More than these: search from the group of the difference on. */
+enum { ACCESS_HAS_NOT, ACCESS_HAS, ACCESS_SEARCH };
+
 /*
- * The longest length that the filter knows is mostly there, and in its first bucket. If not, the
- * search goes on with it.
+ * The longest length that the filter knows is mostly there, and in its first bucket. If not, a
+ * search goes on with its group.
  */
-static __always_inline bool access_group_has(void *set, const struct sl_access_head *head,
-					     const struct packet *packet, __u32 index, __u32 group,
-					     __u64 lengths, bool is_v6)
+static __always_inline int access_group_has(void *set, const struct sl_access_head *head,
+					    const struct packet *packet, __u32 group, __u64 lengths,
+					    bool is_v6)
 {
 	__u32 low = access_group_low(is_v6, group), top = access_group_top(is_v6, group);
 	struct access_ask exact = {.len_bytes = packet->len_bytes};
 	struct access_addr addr = access_addr_of(packet, is_v6);
 	union sl_access_line *line;
-	__u64 hash, left = lengths;
+	__u64 hash;
 
 	line = access_group_line(set, head, addr, group, is_v6, &hash);
 	if (!line || !access_bloom_has(line, hash))
-		return false;
+		return ACCESS_HAS_NOT;
 #pragma clang loop unroll(disable)
 	for (__u32 tries = 0; tries <= top - low; tries++) {
-		lengths = left;
 		if (!lengths)
-			return false;
-		access_next(head, addr, top, &left, &exact);
+			return ACCESS_HAS_NOT;
+		access_next(head, addr, top, &lengths, &exact);
 		if (access_bloom_has(line, exact.hash))
 			break;
 	}
 	if (access_bucket_has(set, head, &exact, access_bucket1(exact.hash, head->bucket_mask),
 			      is_v6))
-		return true;
-	return access_search(packet, index, group, lengths);
+		return ACCESS_HAS;
+	return ACCESS_SEARCH + group;
 }
 
 static __always_inline int access_match_set(const struct packet *packet, __u32 index, bool is_v6)
@@ -297,11 +317,14 @@ static __always_inline int access_match_set(const struct packet *packet, __u32 i
 		__u64 lengths = *(volatile __u64 *)&conf->lengths[index & (SL_ACCESS_SETS - 1)]
 					 .groups[group];
 
-		if (lengths &&
-		    access_group_has(set, &line->head, packet, index, group, lengths, is_v6))
-			return 1;
+		int found = ACCESS_HAS_NOT;
+
+		if (lengths)
+			found = access_group_has(set, &line->head, packet, group, lengths, is_v6);
+		if (found)
+			return found;
 	}
-	return 0;
+	return ACCESS_HAS_NOT;
 }
 
 /* Global functions: the verifier walks each once, not once for every way through the parser. */
@@ -321,11 +344,17 @@ static __always_inline bool access_match(enum access_list list, const struct pac
 	bool is_v6 = packet->family == SL_FAMILY_V6;
 	struct sl_access_conf *conf;
 	__u32 zero = 0;
+	int found;
 
 	conf = bpf_map_lookup_elem(&sl_access_conf, &zero);
 	if (!conf || !*(volatile __u32 *)&conf->groups[SL_ACCESS_SET(list, is_v6)])
 		return false;
-	return is_v6 ? access_match6(list, packet) : access_match4(list, packet);
+	found = is_v6 ? access_match6(list, packet) : access_match4(list, packet);
+	/* Called from here, so that stacks do not add up. */
+	if (found >= ACCESS_SEARCH)
+		found = access_search_from(packet, SL_ACCESS_SET(list, is_v6),
+					   found - ACCESS_SEARCH);
+	return found;
 }
 
 #endif

@@ -43,7 +43,7 @@ struct service_plan {
 	__u8 forward;	 /* enum sl_forward */
 	__u8 role;	 /* enum flow_role */
 	__u8 reason;	 /* SL_REASON_*: what it counts as when it leaves */
-	__u8 pad;
+	__u8 zero;	 /* see struct flow_look */
 };
 _Static_assert(SL_REASON_COUNT <= 256, "make service_plan.reason wider");
 
@@ -56,6 +56,10 @@ struct next_hop {
 	__u32 mtu;
 	struct mac to;
 	struct mac from;
+};
+
+struct outer_source {
+	__u32 addr_be[4]; /* IPv4: the first word */
 };
 
 /* A header that comes right behind an ethertype. */
@@ -143,14 +147,22 @@ static __always_inline void next_hop_ask(const struct bpf_fib_lookup *route)
 	bpf_ringbuf_submit(ask, 0);
 }
 
-/* Asks the kernel for the way of a packet of tot_len bytes. 0 or the reason to drop it for. */
-static __always_inline __u32 next_hop_find(struct xdp_md *ctx, const struct sl_backend *backend,
-					   const __u32 *src_be, __u32 tot_len, __u8 tos,
-					   struct next_hop *hop)
+/*
+ * Asks the kernel for the way of a packet. 0 or the reason to drop it for. A global function: what
+ * it needs of the stack does not add to what others need.
+ */
+__noinline int next_hop_find(struct xdp_md *ctx, const struct sl_backend *backend,
+			     const struct outer_source *from, __u32 tot_len_and_tos,
+			     struct next_hop *hop)
 {
+	__u32 tot_len = tot_len_and_tos >> 8, tos = tot_len_and_tos & 0xff;
 	struct bpf_fib_lookup route = {};
+	const __u32 *src_be;
 	long ret;
 
+	if (!ctx || !backend || !from || !hop)
+		return SL_REASON_SERVICE_NO_ROUTE;
+	src_be = from->addr_be;
 	route.ifindex = ctx->ingress_ifindex;
 	route.tot_len = tot_len;
 	if (backend->family == SL_FAMILY_V6) {
@@ -180,18 +192,14 @@ static __always_inline __u32 next_hop_find(struct xdp_md *ctx, const struct sl_b
 	return 0;
 }
 
-/* The way to a backend for a packet of tot_len bytes: from its record or from the kernel. */
-static __always_inline __u32 next_hop_get(struct xdp_md *ctx, const struct sl_backend *backend,
-					  const __u32 *src_be, __u32 tot_len, __u8 tos,
-					  struct next_hop *hop)
+/* The way to a backend as its record has it; false: it has none. */
+static __always_inline bool next_hop_of(const struct sl_backend *backend, struct next_hop *hop)
 {
 	hop->ifindex = *(volatile __u32 *)&backend->ifindex;
-	if (!hop->ifindex)
-		return next_hop_find(ctx, backend, src_be, tot_len, tos, hop);
 	hop->mtu = backend->mtu;
 	__builtin_memcpy(&hop->to, backend->next_hop, sizeof(hop->to));
 	__builtin_memcpy(&hop->from, backend->from, sizeof(hop->from));
-	return tot_len > hop->mtu ? SL_REASON_SERVICE_TOO_BIG : 0;
+	return hop->ifindex;
 }
 
 static __always_inline int next_hop_send(struct xdp_md *ctx, const struct next_hop *hop,
@@ -248,15 +256,22 @@ static __always_inline int encap_push6(struct xdp_md *ctx, const struct packet *
 	return 0;
 }
 
-/* Sends the packet to the backend. Nothing is changed where it answers with a drop but for lack
- * of headroom. */
+/* An answer of functions that make or carry out a plan: there is one, and the rest is for others.
+ */
+#define SERVICE_PLANNED 1
+
+/*
+ * Sends the packet to the backend. Nothing is changed where it answers with a drop but for lack of
+ * headroom. SERVICE_PLANNED: the kernel must be asked for the way, and `may_ask` is false.
+ */
 static __always_inline int encap_forward(struct xdp_md *ctx, const struct packet *packet,
 					 const struct sl_backend *backend,
-					 struct service_plan *plan)
+					 struct service_plan *plan, bool may_ask)
 {
 	bool is_outer6 = backend->family == SL_FAMILY_V6;
 	__u32 outer_len = is_outer6 ? sizeof(struct wire_ip6) : sizeof(struct wire_ip4);
-	__u32 src_be[4] = {}, drop;
+	struct outer_source from = {};
+	__u32 *src_be = from.addr_be, drop;
 	struct next_hop hop = {};
 
 	if (!is_outer6 && packet->family == SL_FAMILY_V6)
@@ -272,7 +287,13 @@ static __always_inline int encap_forward(struct xdp_md *ctx, const struct packet
 	} else {
 		src_be[0] = flow_conf.outer4_be ^ bpf_htonl(plan->hash & 0xffff);
 	}
-	drop = next_hop_get(ctx, backend, src_be, packet->ip_len + outer_len, packet->tos, &hop);
+	if (next_hop_of(backend, &hop))
+		drop = packet->ip_len + outer_len > hop.mtu ? SL_REASON_SERVICE_TOO_BIG : 0;
+	else if (may_ask)
+		drop = next_hop_find(ctx, backend, &from,
+				     (packet->ip_len + outer_len) << 8 | packet->tos, &hop);
+	else
+		return SERVICE_PLANNED;
 	if (drop) {
 		plan->mtu = hop.mtu > outer_len ? hop.mtu - outer_len : 0;
 		return STAGE_DROP(drop);

@@ -70,16 +70,13 @@ static __always_inline int flow_look_up(struct flow_look *look)
 	return flow_pick_listed(look, line1, line2, flow_backend_is_dead, counts);
 }
 
-/* A global function: the verifier walks it once, and its stack does not add to others. */
-__noinline int flow_enlist(struct flow_look *look)
+static __always_inline int flow_enlist(struct flow_look *look)
 {
 	struct sl_flow_clock clock = flow_clock();
 	struct sl_flow_counts *counts;
 	struct sl_flow_line *line1, *line2;
 	__u32 zero = 0;
 
-	if (!look)
-		return 0;
 	line1 = flow_line(look->hash, false);
 	line2 = flow_line(look->hash, true);
 	counts = bpf_map_lookup_elem(&sl_flow_counts, &zero);

@@ -35,15 +35,14 @@ static __always_inline bool nat_view(struct xdp_md *ctx, const struct packet *pa
 	return true;
 }
 
-/* 0, or the row of a packet that has no next hop; SERVICE_TOO_BIG: hop->mtu says how much fits. */
-static __always_inline __u32 nat_hop_find(struct xdp_md *ctx, const struct packet *packet,
-					  const struct nat_view *view, const struct nat_tuple *to,
-					  struct next_hop *hop)
+/* A global function: what it needs of the stack does not add to what others need. */
+__noinline int nat_hop_ask(struct xdp_md *ctx, const struct packet *packet,
+			   const struct nat_tuple *to, struct next_hop *hop)
 {
 	struct bpf_fib_lookup route = {};
 
-	if (view->ip->ttl <= 1)
-		return SL_REASON_NAT_TTL;
+	if (!ctx || !packet || !to || !hop)
+		return SL_REASON_NAT_NO_ROUTE;
 	route.family = AF_INET_V4;
 	route.l4_protocol = packet->protocol;
 	route.tot_len = packet->ip_len;
@@ -72,20 +71,24 @@ static __always_inline __u32 nat_hop_find(struct xdp_md *ctx, const struct packe
 	}
 }
 
+/* 0, or the row of a packet that has no next hop; SERVICE_TOO_BIG: hop->mtu says how much fits. */
+static __always_inline __u32 nat_hop_find(struct xdp_md *ctx, const struct packet *packet,
+					  const struct nat_view *view, const struct nat_tuple *to,
+					  struct next_hop *hop)
+{
+	return view->ip->ttl <= 1 ? SL_REASON_NAT_TTL : nat_hop_ask(ctx, packet, to, hop);
+}
+
 /* The next hop of a backend, which its record may know. */
 static __always_inline __u32 nat_hop_get(struct xdp_md *ctx, const struct packet *packet,
 					 const struct sl_backend *backend,
 					 const struct nat_view *view, const struct nat_tuple *to,
 					 struct next_hop *hop)
 {
-	hop->ifindex = *(const volatile __u32 *)&backend->ifindex;
-	if (!hop->ifindex)
+	if (!next_hop_of(backend, hop))
 		return nat_hop_find(ctx, packet, view, to, hop);
 	if (view->ip->ttl <= 1)
 		return SL_REASON_NAT_TTL;
-	hop->mtu = backend->mtu;
-	__builtin_memcpy(&hop->to, backend->next_hop, sizeof(hop->to));
-	__builtin_memcpy(&hop->from, backend->from, sizeof(hop->from));
 	return packet->ip_len > hop->mtu ? SL_REASON_SERVICE_TOO_BIG : 0;
 }
 

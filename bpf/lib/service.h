@@ -99,9 +99,9 @@ __noinline int service_count_drop(__u32 service, __u32 reason)
 	return 0;
 }
 
-/* Sends the packet as the plan says. */
+/* Sends the packet as the plan says; may_ask: see encap_forward(). */
 static __always_inline int service_deliver(struct xdp_md *ctx, const struct packet *packet,
-					   struct service_plan *plan)
+					   struct service_plan *plan, bool may_ask)
 {
 	struct sl_backend *backend;
 	__u32 number = plan->backend;
@@ -114,12 +114,12 @@ static __always_inline int service_deliver(struct xdp_md *ctx, const struct pack
 	case SL_FORWARD_IPIP:
 		if (!feature_service_ipip)
 			return STAGE_DROP(SL_REASON_SERVICE_MODE);
-		done = encap_forward(ctx, packet, backend, plan);
+		done = encap_forward(ctx, packet, backend, plan, may_ask);
 		break;
 	default:
 		return STAGE_DROP(SL_REASON_SERVICE_MODE);
 	}
-	if (STAGE_VERDICT(done) != XDP_DROP)
+	if (done != SERVICE_PLANNED && STAGE_VERDICT(done) != XDP_DROP)
 		service_count(plan->service, number, packet->len_bytes);
 	return done;
 }
@@ -131,7 +131,7 @@ static __always_inline int service_deliver(struct xdp_md *ctx, const struct pack
 __noinline int service_send(struct xdp_md *ctx, const struct packet *packet,
 			    struct service_plan *plan)
 {
-	return ctx && packet && plan ? service_deliver(ctx, packet, plan) : 0;
+	return ctx && packet && plan ? service_deliver(ctx, packet, plan, true) : 0;
 }
 
 /*
@@ -176,40 +176,67 @@ static __always_inline void service_take(struct service_plan *plan, __u32 index)
 	plan->backend = index ? plan->backend_base + index : 0;
 }
 
-/* The index in the pool for a packet whose slot is in change. A global function, as above. */
-__noinline int service_pick_in_change(const struct service_plan *plan)
+static __always_inline void service_look(const struct service_plan *plan, struct flow_look *look)
 {
 	struct sl_flow_clock clock = flow_clock();
+
+	look->hash = plan->hash;
+	look->slot = plan->slot;
+	look->backend_base = plan->backend_base;
+	look->backend_count = plan->backend_count;
+	look->zero = plan->zero;
+	look->now = flow_now(&clock, bpf_jiffies64());
+	look->is_syn = plan->role == FLOW_SYN;
+	look->is_fin = plan->role == FLOW_FIN;
+	look->only_asks = plan->role == FLOW_ABOUT;
+}
+
+/*
+ * The index in the pool for a packet whose slot is in change, or FLOW_UNLISTED. Global functions,
+ * as above.
+ */
+__noinline int service_pick_listed(const struct service_plan *plan)
+{
 	struct flow_look look = {};
-	int found;
 
 	if (!plan)
 		return 0;
-	look.hash = plan->hash;
-	look.slot = plan->slot;
-	look.backend_base = plan->backend_base;
-	look.backend_count = plan->backend_count;
-	look.now = flow_now(&clock, bpf_jiffies64());
-	look.is_syn = plan->role == FLOW_SYN;
-	look.is_fin = plan->role == FLOW_FIN;
-	look.only_asks = plan->role == FLOW_ABOUT;
-	found = flow_look_up(&look);
-	return found == FLOW_UNLISTED ? flow_enlist(&look) : found;
+	service_look(plan, &look);
+	return flow_look_up(&look);
 }
 
-/* From the slot to the backend. Called by the stage itself, so that stacks do not add up. */
+/* The same for one that is not listed. */
+__noinline int service_pick_unlisted(const struct service_plan *plan)
+{
+	struct flow_look look = {};
+
+	if (!plan)
+		return 0;
+	service_look(plan, &look);
+	return flow_enlist(&look);
+}
+
+/* Both. Called by the stage itself, so that stacks do not add up. */
+static __always_inline __u32 service_pick_index(const struct service_plan *plan)
+{
+	int index = service_pick_listed(plan);
+
+	return index == FLOW_UNLISTED ? service_pick_unlisted(plan) : index;
+}
+
+/* From the slot to the backend. */
 static __always_inline void service_pick(struct service_plan *plan)
 {
-	if (service_is_in_change(plan))
-		service_take(plan, service_pick_in_change(plan));
-	else
-		service_take(plan, SL_SLOT_CURRENT(plan->slot));
+	service_take(plan, service_is_in_change(plan) ? service_pick_index(plan)
+						      : SL_SLOT_CURRENT(plan->slot));
 }
 
-/* The functions that make a plan return 1 when there is one, 0 for "not mine" or a STAGE_*(). */
-#define SERVICE_PLANNED 1
-
-/* What most packets need is all done here: a call costs as much as half of what is done in it. */
+/*
+ * The functions that make a plan return SERVICE_PLANNED when there is one, 0 for "not mine" or a
+ * STAGE_*().
+ *
+ * What most packets need is all done here: a call costs as much as half of what is done in it.
+ */
 __noinline int service_plan_packet(struct xdp_md *ctx, const struct packet *packet,
 				   struct service_plan *plan, int has_ranges)
 {
@@ -232,7 +259,7 @@ __noinline int service_plan_packet(struct xdp_md *ctx, const struct packet *pack
 	if (plan->forward == SL_FORWARD_NAT || packet->is_fragment || service_is_in_change(plan))
 		return SERVICE_PLANNED;
 	service_take(plan, SL_SLOT_CURRENT(plan->slot));
-	return service_deliver(ctx, packet, plan);
+	return service_deliver(ctx, packet, plan, false);
 }
 
 __noinline int service_plan_fragment(const struct packet *packet, struct service_plan *plan)
@@ -293,17 +320,101 @@ static __always_inline int service_translate(struct xdp_md *ctx, const struct pa
 	return done;
 }
 
+/* From the slot to the index, without more calls than it takes. */
+static __always_inline __u32 service_quick_pick(const struct packet *packet,
+						const struct sl_service *service, __u32 number,
+						__u64 hash, struct service_plan *plan)
+{
+	__u32 slot = flow_slot_read(service, hash);
+
+	plan->reason = 0;
+	if (!feature_service_flow || SL_SLOT_PHASE(slot) == SL_PHASE_CLEAN)
+		return SL_SLOT_CURRENT(slot);
+	__builtin_memset(plan, 0, sizeof(*plan));
+	plan->hash = hash;
+	plan->service = number;
+	plan->slot = slot;
+	plan->backend_base = service->backend_base;
+	plan->backend_count = service->backend_count;
+	plan->role = flow_role(packet);
+	plan->forward = SL_FORWARD_IPIP;
+	plan->reason = SL_REASON_SERVICE;
+	return service_pick_index(plan);
+}
+
+static __always_inline bool service_is_quick(const struct packet *packet)
+{
+	return packet->family == SL_FAMILY_V4 && !packet->is_fragment && packet->dst_port &&
+	       packet->ip_at == sizeof(struct wire_eth) &&
+	       (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP);
+}
+
+/*
+ * Most packets of most services: IPv4, whole, without tags, to a backend of IPv4 whose next hop is
+ * known. All is done here, for a call costs as much as a tenth of it. 0: others must look;
+ * SERVICE_PLANNED: the backend is chosen, its flow was looked up, but it needs more than is done
+ * here.
+ */
+static __always_inline int service_quick(struct xdp_md *ctx, const struct packet *packet,
+					 struct service_plan *plan)
+{
+	struct flow_tuple tuple = {
+		.src_be = {packet->src_be[0]},
+		.dst_be = {packet->dst_be[0]},
+		.ports = (__u32)packet->src_port << 16 | packet->dst_port,
+		.protocol = packet->protocol,
+	};
+	struct next_hop hop;
+	struct sl_service *service;
+	struct sl_service_key *key;
+	struct sl_backend *backend;
+	__u32 number, index;
+	__be32 src_be;
+	__u64 hash;
+
+	key = service_key_find(SL_FAMILY_V4, tuple.dst_be, packet->dst_port, packet->protocol);
+	if (!key)
+		return 0;
+	number = key->value - 1;
+	service = bpf_map_lookup_elem(&sl_services, &number);
+	if (!service || !(service->flags & SL_SERVICE_LIVE) ||
+	    service->forward != SL_FORWARD_IPIP || service->affinity != SL_AFFINITY_FIVE_TUPLE)
+		return 0;
+	hash = flow_hash(SL_FAMILY_V4, &tuple);
+	index = service_quick_pick(packet, service, number, hash, plan);
+	index += index ? service->backend_base : 0;
+	plan->backend = index;
+	backend = bpf_map_lookup_elem(&sl_backends, &index);
+	if (!backend || !(backend->flags & SL_BACKEND_LIVE) || backend->family != SL_FAMILY_V4 ||
+	    !next_hop_of(backend, &hop) || packet->ip_len + sizeof(struct wire_ip4) > hop.mtu)
+		return plan->reason ? SERVICE_PLANNED : 0;
+	src_be = flow_conf.outer4_be ^ bpf_htonl(hash & 0xffff);
+	if (encap_push4(ctx, packet, &hop, src_be, backend->addr_be[0]))
+		return plan->reason ? SERVICE_PLANNED : 0;
+	service_count(number, index, packet->len_bytes);
+	return next_hop_send(ctx, &hop, SL_REASON_SERVICE);
+}
+
 static __always_inline int service_stage(struct xdp_md *ctx, const struct packet *packet)
 {
-	struct service_plan plan = {};
 	struct sl_service_state *state;
+	struct service_plan plan;
 	__u32 zero = 0;
 	int done = 0;
 
 	state = bpf_map_lookup_elem(&sl_svc_state, &zero);
 	if (!state || !state->key_count)
 		return 0;
-	if (packet->is_later_fragment) {
+	if (feature_service_ipip && service_is_quick(packet)) {
+		done = service_quick(ctx, packet, &plan);
+		if (done && done != SERVICE_PLANNED)
+			return done;
+	}
+	if (!done)
+		__builtin_memset(&plan, 0, sizeof(plan));
+	if (done) {
+		/* The quick way has made the plan. */
+	} else if (packet->is_later_fragment) {
 		if (feature_service_fragments)
 			done = service_plan_fragment(packet, &plan);
 	} else if (packet->protocol == IPPROTO_TCP || packet->protocol == IPPROTO_UDP) {

@@ -226,25 +226,42 @@ FLOW_RULE __u32 flow_victim(const struct sl_flow_line *line, const struct flow_l
 	return best + (empty >> 12 << 8);
 }
 
-/*
- * The way of the line that holds the flow, or -1. That the backend must be of the pool makes a
- * false match of tags of different services impossible and of others less likely.
- */
-FLOW_RULE int flow_find(const struct sl_flow_line *line, const struct flow_look *look,
-			__u64 *ret_entry)
-{
-	FLOW_UNROLL
-	for (__u32 way = 0; way < SL_FLOW_WAYS; way++) {
-		__u64 entry = line->entries[way];
+/* Compilers know nothing about the value from here on, and so make no branch of what it is used
+ * for. */
+#define FLOW_OPAQUE(value) __asm__ volatile("" : "+r"(value))
 
-		if ((entry ^ look->hash) >> SL_FLOW_TAG_AT)
-			continue;
-		if (SL_FLOW_BACKEND(entry) - look->backend_base - 1 >= look->backend_count - 1)
-			continue;
-		*ret_entry = entry;
-		return (int)way;
+/* Where a flow is in a line: `mask` is all ones, or 0 with the rest when it is not there. */
+struct flow_found {
+	__u64 mask;
+	__u64 entry;
+	__u64 way;
+};
+
+/*
+ * The first entry of the line that is the flow's. That the backend must be of the pool makes a
+ * false match of tags of different services impossible and of others less likely. Without branches:
+ * which of them would be taken is known only when the line is here, and until then the CPU would
+ * guess, mostly wrong.
+ */
+FLOW_RULE struct flow_found flow_find(const struct sl_flow_line *line, const struct flow_look *look)
+{
+	struct flow_found found = {0, 0, 0};
+
+	FLOW_UNROLL
+	for (__u64 way = 0; way < SL_FLOW_WAYS; way++) {
+		__u64 entry = *(const volatile __u64 *)&line->entries[way];
+		__u64 differs = (entry ^ look->hash) >> SL_FLOW_TAG_AT, fits;
+		__u64 index = (__u32)(SL_FLOW_BACKEND(entry) - look->backend_base - 1);
+
+		FLOW_OPAQUE(differs);
+		FLOW_OPAQUE(index);
+		fits = -((differs - 1) >> 63 & (index - (look->backend_count - 1)) >> 63);
+		fits &= ~found.mask;
+		found.mask |= fits;
+		found.entry |= entry & fits;
+		found.way |= way & fits;
 	}
-	return -1;
+	return found;
 }
 
 /* The entry after one more packet of its flow. RST is not remembered: anybody can send one. */
@@ -266,8 +283,7 @@ FLOW_RULE __u64 flow_touched(__u64 entry, const struct flow_look *look)
 FLOW_RULE int flow_swap(struct sl_flow_line *line, __u32 way, __u64 from, __u64 to,
 			struct sl_flow_counts *counts)
 {
-	if (from == to)
-		return 1;
+	FLOW_OPAQUE(way); /* else clang knows the range and leaves the mask out */
 	if (__sync_val_compare_and_swap(&line->entries[way & (SL_FLOW_WAYS - 1)], from, to) == from)
 		return 1;
 	counts->raced++;
@@ -301,18 +317,21 @@ FLOW_RULE int flow_pick_listed(const struct flow_look *look, struct sl_flow_line
 			       struct sl_flow_counts *counts)
 {
 	__u32 current = SL_SLOT_CURRENT(look->slot), index;
+	struct flow_found found = flow_find(line1, look);
 	struct sl_flow_line *line = line1;
-	__u64 entry = 0, after;
-	int way = flow_find(line1, look, &entry);
+	__u64 entry, after;
 
-	if (way < 0) {
+	FLOW_OPAQUE(found.mask);
+	if (!found.mask) {
+		found = flow_find(line2, look);
 		line = line2;
-		way = flow_find(line2, look, &entry);
+		FLOW_OPAQUE(found.mask);
 	}
-	if (way < 0) {
+	if (!found.mask) {
 		counts->misses++;
 		return FLOW_UNLISTED;
 	}
+	entry = found.entry;
 	counts->hits++;
 	index = SL_FLOW_BACKEND(entry) - look->backend_base;
 	if (look->only_asks)
@@ -326,7 +345,8 @@ FLOW_RULE int flow_pick_listed(const struct flow_look *look, struct sl_flow_line
 	} else if (SL_SLOT_PHASE(look->slot) == SL_PHASE_LISTED && index == current) {
 		after = 0; /* who is not listed goes there as well: the place is free for others */
 	}
-	(void)flow_swap(line, (__u32)way, entry, after, counts);
+	if (after != entry)
+		(void)flow_swap(line, (__u32)found.way, entry, after, counts);
 	return (int)index;
 }
 
