@@ -91,7 +91,7 @@ static __always_inline int judge(struct xdp_md *ctx, struct packet *packet)
 SEC("xdp.frags")
 int sl_main(struct xdp_md *ctx)
 {
-	struct packet packet = {.len_bytes = bpf_xdp_get_buff_len(ctx)};
+	struct packet packet = {};
 	int ret = parse_packet(ctx, &packet), done;
 
 	if (ret)

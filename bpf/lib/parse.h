@@ -9,6 +9,9 @@
  * IPv6 extension headers are rare and read by bpf_xdp_load_bytes() at a plain number: a packet
  * pointer of unknown offset makes the verifier walk every combination of headers.
  * Multi-buffer frames: all other headers must be in the first buffer; lengths count all buffers.
+ * The kernel is asked for that sum, which costs a call, only where the first buffer is too short
+ * for what the length field of IP says: what a frame of several buffers has behind its packet is
+ * not counted.
  */
 #ifndef SLUICE_BPF_LIB_PARSE_H
 #define SLUICE_BPF_LIB_PARSE_H
@@ -125,7 +128,7 @@ struct packet {
 	__u8 tos;
 	bool may_fragment;     /* IPv4 without DF */
 	__be32 fragment_id_be; /* fragments only */
-	__u32 len_bytes;       /* of the frame */
+	__u32 len_bytes;       /* of the frame; see above */
 };
 
 struct cursor {
@@ -165,6 +168,15 @@ static __always_inline int cursor_skip(struct cursor *cursor, __u32 len)
 	cursor->offset += len;
 	cursor->left -= len;
 	return 0;
+}
+
+/* The bytes of all buffers, where those of the first are not enough. */
+static __always_inline void cursor_widen(struct cursor *cursor, struct packet *packet)
+{
+	__u32 len_bytes = bpf_xdp_get_buff_len(cursor->ctx);
+
+	cursor->left += len_bytes - packet->len_bytes;
+	packet->len_bytes = len_bytes;
 }
 
 static __always_inline int parse_ethernet(struct cursor *cursor, __u16 *ret_type)
@@ -211,7 +223,7 @@ static __always_inline int fragment_check(const struct packet *packet, __u32 off
 
 static __always_inline int parse_ip4(struct cursor *cursor, struct packet *packet)
 {
-	__u32 frame_left = cursor->left, header_len, total_len, fragment;
+	__u32 header_len, total_len, fragment;
 	struct wire_ip4 *ip = cursor_take(cursor, sizeof(*ip));
 
 	if (!ip)
@@ -222,8 +234,13 @@ static __always_inline int parse_ip4(struct cursor *cursor, struct packet *packe
 	if (header_len < sizeof(*ip))
 		return -SL_REASON_IP4_HEADER_LEN;
 	total_len = bpf_ntohs(ip->total_len_be);
-	if (total_len < header_len || total_len > frame_left)
+	if (total_len < header_len)
 		return -SL_REASON_IP4_TOTAL_LEN;
+	if (total_len - sizeof(*ip) > cursor->left) {
+		cursor_widen(cursor, packet);
+		if (total_len - sizeof(*ip) > cursor->left)
+			return -SL_REASON_IP4_TOTAL_LEN;
+	}
 	cursor->left = total_len - sizeof(*ip); /* what follows is Ethernet padding */
 
 	packet->family = SL_FAMILY_V4;
@@ -326,6 +343,7 @@ static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packe
 {
 	struct wire_ip6 *ip = cursor_take(cursor, sizeof(*ip));
 	__u32 payload_len, version_flow;
+	bool is_jumbo;
 	int ret;
 
 	if (!ip)
@@ -334,6 +352,10 @@ static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packe
 	if (version_flow >> 28 != 6)
 		return -SL_REASON_IP6_VERSION;
 	payload_len = bpf_ntohs(ip->payload_len_be);
+	/* 0 before hop-by-hop options: a jumbogram (RFC 2675), also how BIG TCP comes by. */
+	is_jumbo = !payload_len && ip->next_header == PROTO_HOPOPTS;
+	if (is_jumbo || payload_len > cursor->left)
+		cursor_widen(cursor, packet);
 	if (payload_len > cursor->left)
 		return -SL_REASON_IP6_PAYLOAD_LEN;
 	packet->family = SL_FAMILY_V6;
@@ -341,8 +363,7 @@ static __always_inline int parse_ip6(struct cursor *cursor, struct packet *packe
 	packet->tos = version_flow >> 20;
 	if (payload_len && payload_len + sizeof(*ip) <= 65535)
 		packet->ip_len = payload_len + sizeof(*ip);
-	/* 0 before hop-by-hop options: a jumbogram (RFC 2675), also how BIG TCP comes by. */
-	if (payload_len || packet->protocol != PROTO_HOPOPTS)
+	if (!is_jumbo)
 		cursor->left = payload_len;
 	__builtin_memcpy(packet->src_be, ip->src_be, sizeof(packet->src_be));
 	__builtin_memcpy(packet->dst_be, ip->dst_be, sizeof(packet->dst_be));
@@ -426,7 +447,7 @@ static __always_inline int parse_transport(struct cursor *cursor, struct packet 
 	}
 }
 
-/* The caller has zeroed the packet and set len_bytes. */
+/* The caller has zeroed the packet. */
 static __always_inline int parse_packet(struct xdp_md *ctx, struct packet *packet)
 {
 	struct cursor cursor = {.ctx = ctx};
@@ -434,8 +455,9 @@ static __always_inline int parse_packet(struct xdp_md *ctx, struct packet *packe
 
 	if (!packet)
 		return -SL_REASON_ETH_SHORT;
-	cursor.left = packet->len_bytes;
 	cursor_place(&cursor);
+	packet->len_bytes = (__u32)((long)cursor.end - (long)cursor.pos);
+	cursor.left = packet->len_bytes;
 	ret = parse_ethernet(&cursor, &packet->ethertype);
 	if (ret)
 		return ret;
@@ -445,8 +467,8 @@ static __always_inline int parse_packet(struct xdp_md *ctx, struct packet *packe
 	else if (packet->ethertype == ETHERTYPE_IP6)
 		ret = parse_ip6(&cursor, packet);
 	else
-		return 0;
-	return ret ? ret : parse_transport(&cursor, packet);
+		cursor_widen(&cursor, packet);
+	return ret || !packet->family ? ret : parse_transport(&cursor, packet);
 }
 
 #endif

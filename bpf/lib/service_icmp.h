@@ -261,7 +261,7 @@ __noinline int too_big_answer(struct xdp_md *ctx, const struct packet *packet, _
 		return STAGE_DROP(SL_REASON_SERVICE_TOO_BIG_DROP);
 	__builtin_memcpy(&from, data, sizeof(from));
 	__builtin_memcpy(&to, data + sizeof(from), sizeof(to));
-	if (bpf_xdp_adjust_tail(ctx, (int)(packet->ip_at + keep) - (int)packet->len_bytes))
+	if (bpf_xdp_adjust_tail(ctx, (int)(packet->ip_at + keep) - (int)bpf_xdp_get_buff_len(ctx)))
 		return STAGE_DROP(SL_REASON_SERVICE_TOO_BIG_DROP);
 	if (packet->family == SL_FAMILY_V4 ? too_big_write4(ctx, packet, &to, &from, mtu)
 					   : too_big_write6(ctx, packet, &to, &from, mtu))
