@@ -18,7 +18,34 @@ policies:
                                     take_headers: [ x-user, x-role ],
                                     answer_headers: [ www-authenticate, location ] }} }}
   - {{ name: ask-nobody, external_auth: {{ upstream: gone, path: / }} }}
+  - name: shape
+    transform:
+      request:
+        path: "/v2/{{path.id}}/x{{query.q}}"
+        query: {{ remove: [ debug, "a b" ], set: {{ who: "{{header.x-who}}" }}, add: {{ v: "2&3" }} }}
+        headers:
+          remove: [ x-debug, x-user ]
+          rename: {{ x-old: x-new }}
+          set: {{ x-client: "{{client.address}} {{request.method}}", x-empty: "{{claim.sub}}" }}
+          add: {{ x-tag: "{{header.x-who}}" }}
+      response:
+        headers: {{ remove: [ x-inner ], rename: {{ x-from: x-to }},
+                    set: {{ x-status: "{{response.status}} {{response.header.x-inner}}" }} }}
+  - {{ name: posted, transform: {{ request: {{ method: PUT }}, response: {{ status: 202 }} }} }}
+  - {{ name: marked, transform: {{ response: {{ headers: {{ set: {{ x-marked: "{{route.name}}" }} }} }} }} }}
 routes:
+  - {{ name: shape, match: {{ hosts: [ shape.test ], path: {{ template: "/shape/{{id}}" }} }},
+      policies: [ shape ], proxy: {{ upstream: app }} }}
+  - {{ name: posted, match: {{ hosts: [ posted.test ] }}, policies: [ posted ],
+      proxy: {{ upstream: app }} }}
+  - {{ name: refused, match: {{ hosts: [ marked.test ], path: {{ prefix: /refused }} }},
+      policies: [ marked, ask-nobody ], proxy: {{ upstream: app }} }}
+  - {{ name: fixed, match: {{ hosts: [ marked.test ], path: {{ prefix: /fixed }} }},
+      policies: [ marked ], respond: {{ status: 200, body: fixed }} }}
+  - {{ name: moved, match: {{ hosts: [ marked.test ], path: {{ prefix: /moved }} }},
+      policies: [ marked ], redirect: {{ host: other.test, status: 301 }} }}
+  - {{ name: lost, match: {{ hosts: [ marked.test ], path: {{ prefix: /lost }} }},
+      policies: [ marked ], proxy: {{ upstream: gone }} }}
   - {{ name: ask, match: {{ hosts: [ ask.test ] }}, policies: [ ask ], proxy: {{ upstream: app }} }}
   - {{ name: ask-nobody, match: {{ hosts: [ nobody.test ] }}, policies: [ ask-nobody ],
       proxy: {{ upstream: app }} }}
@@ -144,3 +171,47 @@ def test_client_that_leaves_while_the_service_thinks_leaves_nothing_behind(clien
     auth.wait_until_idle()
     auth.handler = answer_each()
     assert client.ask(host="ask.test").status == 200
+
+
+# ---- transform ----
+
+def test_request_and_answer_are_changed_as_the_policy_says(client, app):
+    app.handler = answer_each(response(status="203 Hm", fields=[
+        "X-Inner: i", "X-From: 1", "X-From: 2"]))
+    answer = client.ask("/shape/a%20b?q=%2e&debug=1&a+b=2&%64ebug=3&keep&who=me", host="shape.test",
+                        fields=[("x-who", "a&b=c d"), ("x_user", "root"), ("x-debug", "1"),
+                                ("x-old", "o"), ("x-empty", "spoofed"), ("x-tag", "mine")])
+    assert answer.status == 203
+    assert answer.get("x-status") == "203" and answer.get("x-inner") is None
+    assert [value for name, value in answer.fields if name.lower() == "x-to"] == ["1", "2"]
+    assert answer.get("x-from") is None
+    seen, = app.requests
+    assert seen.target == "/v2/a%20b/x.?q=%2e&keep&who=a%26b%3Dc%20d&v=2%263"
+    assert seen.get("x-client").endswith(" GET")
+    assert seen.all("x-new") == ["o"] and seen.all("x-tag") == ["mine", "a&b=c d"]
+    for gone in ("x-debug", "x-old", "x-empty", "x_user", "x-user"):
+        assert seen.get(gone) is None, gone
+
+
+def test_value_that_would_make_another_path_of_it_is_refused(client, app):
+    """13, 22, 29: text in a path stays text."""
+    assert client.ask("/shape/a?q=/../../secret", host="shape.test").status == 400
+    assert client.ask("/shape/a?q=%0d%0ax:y", host="shape.test",
+                      fields=[("x-who", "a\tb")]).status == 400
+    assert client.ask("/shape/a?q=%3fz", host="shape.test").status == 200
+    assert [seen.target for seen in app.requests] == ["/v2/a/x%3Fz?q=%3fz&who=&v=2%263"]
+
+
+def test_method_and_status_are_others_on_the_two_sides(client, app):
+    answer = client.ask("/", "POST", host="posted.test", body=b"abc")
+    assert (answer.status, answer.body) == (202, b"ok")
+    assert (app.requests[0].method, app.requests[0].body) == ("PUT", b"abc")
+    assert client.ask("/", "HEAD", host="posted.test").status == 202
+    assert app.requests[1].method == "HEAD"
+
+
+def test_answers_made_here_go_through_the_policies_too(client, app):
+    for target, status in (("/refused", 503), ("/fixed", 200), ("/moved", 301), ("/lost", 502)):
+        answer = client.ask(target, host="marked.test")
+        assert (answer.status, answer.get("x-marked")) == (status, target[1:])
+    assert client.ask("/none", host="marked.test").get("x-marked") is None

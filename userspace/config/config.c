@@ -15,6 +15,7 @@
 #include "filter/authorize.h"
 #include "filter/external_auth.h"
 #include "filter/rewrite.h"
+#include "filter/transform.h"
 #include "http/files_root.h"
 #include "http/listener_config.h"
 #include "http/policy_config.h"
@@ -90,6 +91,7 @@ static const struct policy_type *const policy_types[] = {
 	&authorize_policy,
 	&external_auth_policy,
 	&rewrite_policy,
+	&transform_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)

@@ -154,10 +154,16 @@ static enum policy_verdict request_head(struct exchange *exchange, const void *c
 	return POLICY_NEXT;
 }
 
+static bool proxy_only(const void *conf)
+{
+	(void)conf;
+	return true;
+}
+
 const struct policy_type rewrite_policy = {
 	.key = "rewrite",
 	.conf_bytes = sizeof(struct rewrite),
-	.proxy_only = true,
+	.proxy_only = proxy_only,
 	.read = rewrite_read,
 	.write = rewrite_write,
 	.request_head = request_head,

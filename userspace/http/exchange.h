@@ -154,6 +154,7 @@ struct exchange {
 	 * them. */
 	const struct upstream_conf *upstream;
 	struct str upstream_host, upstream_path, upstream_query;
+	struct str upstream_method; /* ptr NULL: that of the request */
 	/*
 	 * What a rewrite did, for whoever maps URLs of the answer back: a path that begins with
 	 * upstream_prefix there is one with public_prefix in its place here (whole segments, both

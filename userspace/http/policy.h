@@ -110,7 +110,6 @@ struct policy_type {
 	const char *key;   /* in the configuration: { name: x, KEY: { ... } } */
 	size_t conf_bytes; /* of what read() fills, zeroed before */
 	size_t state_bytes;
-	bool proxy_only; /* it changes what an upstream is asked: of no use with other actions */
 	/* It finds out who the caller is (filter/auth.h). NULL: it does something else. */
 	const struct auth_kind *auth;
 
@@ -127,6 +126,8 @@ struct policy_type {
 	int (*acquire)(struct registry *registry, struct str name, unsigned int worker_count,
 		       void *conf);
 	void (*release)(void *conf);
+	/* It changes what an upstream is asked: of no use with other actions. NULL: it does not. */
+	bool (*proxy_only)(const void *conf);
 	/* Of the steps below, those that this configuration needs, as POLICY_STEP_*. NULL: all. */
 	unsigned int (*steps)(const void *conf);
 	/* Names in lower case. NULL: none. */

@@ -17,7 +17,6 @@ static const struct field kinds_not_yet[] = {
 	{.key = "cache", .kind = FIELD_NOT_YET},
 	{.key = "compress", .kind = FIELD_NOT_YET},
 	{.key = "cors", .kind = FIELD_NOT_YET},
-	{.key = "transform", .kind = FIELD_NOT_YET},
 	{.key = "validate", .kind = FIELD_NOT_YET},
 };
 
@@ -273,7 +272,8 @@ int route_policies_check(const struct field_context *context, const struct conf_
 	for (unsigned int i = 0; i < route->policy_count; i++) {
 		const struct policy *policy = route->policies[i];
 
-		if (!policy->type || !policy->type->proxy_only || route->action == ROUTE_PROXY)
+		if (route->action == ROUTE_PROXY || !policy->type || !policy->type->proxy_only ||
+		    !policy->type->proxy_only(policy->conf))
 			continue;
 		conf_error(context->errors, node,
 			   "%s: policy '%.*s' (%s) has nothing to do where no upstream is asked",

@@ -42,10 +42,10 @@ static bool request_field_passes(const struct exchange *exchange, const struct h
 static size_t head_size(const struct exchange *exchange)
 {
 	const struct http_head *request = &exchange->request;
-	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->upstream_path.len +
-		      exchange->upstream_query.len + request->target.len + request->host.len +
-		      exchange->upstream_host.len + exchange->upstream->name.len +
-		      exchange->upgrade.token.len;
+	size_t size = HEAD_EXTRA_BYTES + request->method.len + exchange->upstream_method.len +
+		      exchange->upstream_path.len + exchange->upstream_query.len +
+		      request->target.len + request->host.len + exchange->upstream_host.len +
+		      exchange->upstream->name.len + exchange->upgrade.token.len;
 
 	for (unsigned int i = 0; i < request->field_count; i++)
 		size += request->fields[i].name.len + request->fields[i].value.len + 4;
@@ -58,7 +58,9 @@ static void write_target(struct http1_writer *writer, const struct exchange *exc
 	bool asterisk = str_eq(request->target, STR("*"));
 
 	/* An extended CONNECT is a GET with Upgrade in HTTP/1. */
-	http1_write_bytes(writer, request->protocol.ptr ? STR("GET") : request->method);
+	http1_write_bytes(writer, request->protocol.ptr		  ? STR("GET")
+				  : exchange->upstream_method.ptr ? exchange->upstream_method
+								  : request->method);
 	http1_write_bytes(writer, STR(" "));
 	http1_write_bytes(writer, asterisk ? STR("*") : exchange->upstream_path);
 	http1_write_bytes(writer, exchange->upstream_query);
@@ -378,7 +380,9 @@ void proxy_start(struct exchange *exchange)
 	call->upstream = exchange->upstream;
 	call->arena = &exchange->arena;
 	call->framing = exchange->request.framing;
-	call->method_id = exchange->request.method_id;
+	call->method_id = exchange->upstream_method.ptr
+				  ? http_method_lookup(exchange->upstream_method)
+				  : exchange->request.method_id;
 	call->response_timeout_ms = route->proxy.timeout_ms;
 	call->has_hash_key = hash_key_find(exchange, &exchange->upstream->hash_on, &call->hash_key);
 	call->pipes = exchange->downstream->send_pipe != NULL &&

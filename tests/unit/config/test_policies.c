@@ -8,11 +8,13 @@
 #define ROUTE(policies, action)                                                                    \
 	CONFIG_HEAD CONFIG_WEB CONFIG_UP                                                           \
 		"policies: [ { name: strip, rewrite: { path: { prefix: /a, to: / } } }, "          \
-		"{ name: host, rewrite: { host: x.test } } ]\n"                                    \
+		"{ name: host, rewrite: { host: x.test } }, "                                      \
+		"{ name: path, transform: { request: { path: /x } } } ]\n"                         \
 		"routes: [ { name: r, policies: " policies ", " action " } ]\n"
 #define AUTH(inside)                                                                               \
 	CONFIG_HEAD CONFIG_UP "policies: [ { name: p, external_auth: { " inside " } } ]\n"
-#define PROXY "proxy: { upstream: shop }"
+#define TRANSFORM(inside) POLICY("transform: { " inside " }")
+#define PROXY		  "proxy: { upstream: shop }"
 
 static const struct {
 	const char *text, *error;
@@ -73,6 +75,40 @@ static const struct {
 	 "answer_headers: 'x a' is not a header name"},
 	{AUTH("upstream: shop, path: /, take_header: x"),
 	 "unknown key 'take_header'; did you mean 'take_headers'?"},
+
+	{TRANSFORM(""), "policy 'p': transform: changes nothing; it needs 'request' or 'response'"},
+	{TRANSFORM("request: {}"), "transform: changes nothing"},
+	{TRANSFORM("request: { json: {} }"), "transform: request: 'json' is not supported yet"},
+	{TRANSFORM("response: { json: {} }"), "transform: response: 'json' is not supported yet"},
+	{TRANSFORM("request: { method: HEAD }"), "request: method: 'HEAD' changes what an answer"},
+	{TRANSFORM("request: { method: \"G T\" }"), "method: expected the name of a method"},
+	{TRANSFORM("request: { path: a }"), "transform: request: path: a path begins with '/'"},
+	{TRANSFORM("request: { path: \"/a b\" }"), "path: a path has no spaces, '?', '#'"},
+	{TRANSFORM("request: { path: \"/a?b={path.c}\" }"), "path: a path has no spaces, '?', '#'"},
+	{TRANSFORM("request: { path: \"/{path}\" }"),
+	 "request: path: variable 'path' is not known"},
+	{TRANSFORM("request: { headers: { set: { host: x } } }"),
+	 "request: headers: set: 'host' frames messages"},
+	{TRANSFORM("request: { headers: { set: { x-a: \"{claim}\" } } }"),
+	 "headers: set: 'x-a': variable 'claim' is not known; did you mean 'claim.'?"},
+	{TRANSFORM("request: { headers: { set: { x-a: \"a\\nb\" } } }"),
+	 "set: 'x-a': a header's value has no control characters"},
+	{TRANSFORM("request: { headers: { set: { x-a: \"{response.status}\" } } }"),
+	 "there is no answer yet at this place"},
+	{TRANSFORM("request: { headers: { set: { \"x a\": b } } }"), "'x a' is not a header name"},
+	{TRANSFORM("request: { headers: { rename: { x-a: X_A } } }"),
+	 "headers: rename: 'X_A' is its own new name"},
+	{TRANSFORM("request: { headers: { rename: { x-a: te } } }"),
+	 "rename: 'te' frames messages"},
+	{TRANSFORM("request: { headers: { add: [ a ] } }"), "headers: add: expected a mapping"},
+	{TRANSFORM("response: { headers: { remove: [ content-length ] } }"),
+	 "response: headers: remove: 'content-length' frames messages"},
+	{TRANSFORM("response: { status: 204 }"), "response: status: an answer with status 204 has"},
+	{TRANSFORM("response: { status: 99 }"), "transform: response: status: must be 200 to 599"},
+	{TRANSFORM("request: { query: { ad: { a: b } } }"),
+	 "unknown key 'ad'; did you mean 'add'?"},
+	{ROUTE("[ path ]", "respond: { status: 200 }"),
+	 "route 'r': policy 'path' (transform) has nothing to do where no upstream is asked"},
 
 	{ROUTE("[ strp ]", PROXY),
 	 "route 'r': policy 'strp' is not defined; did you mean 'strip'?"},
@@ -161,6 +197,13 @@ static void test_policies_are_printed_as_they_are_read(void **state)
 		"\"[::1]:80\" } }\n"
 		"  - { name: ask, external_auth: { upstream: shop, path: \"/c?d\", timeout: 2s, "
 		"take_headers: [ X-User, x-role ], answer_headers: location } }\n"
+		"  - { name: shape, transform: { request: { method: POST, path: \"/{path.id}\", "
+		"query: { remove: [ a, b ], set: { c: \"{claim.sub}\" }, add: { d: 1 } }, "
+		"headers: { remove: [ X-Debug ], rename: { x-a: x-b }, set: { X-C: \"\" }, "
+		"add: { x-d: \"}}\" } } }, response: { status: 201, headers: { set: "
+		"{ x-e: \"{response.status}\" } } } } }\n"
+		"  - { name: shape-less, transform: { response: { headers: { remove: server } } } "
+		"}\n"
 		"  - { name: ask-too, external_auth: { upstream: shop, path: / } }\n"
 		"routes: [ { name: r, policies: [ strip, old-paths ], proxy: { upstream: shop "
 		"} } ]\n",
