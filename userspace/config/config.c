@@ -87,11 +87,8 @@ static const struct field root_fields[] = {
 
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
-	&api_key_policy,
-	&authorize_policy,
-	&external_auth_policy,
-	&rewrite_policy,
-	&transform_policy,
+	&api_key_policy, &authorize_policy, &external_auth_policy,
+	&rewrite_policy, &transform_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)
