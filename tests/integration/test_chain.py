@@ -33,7 +33,15 @@ policies:
                     set: {{ x-status: "{{response.status}} {{response.header.x-inner}}" }} }}
   - {{ name: posted, transform: {{ request: {{ method: PUT }}, response: {{ status: 202 }} }} }}
   - {{ name: marked, transform: {{ response: {{ headers: {{ set: {{ x-marked: "{{route.name}}" }} }} }} }} }}
+  - {{ name: browser, cors: {{ origins: [ "https://shop.test", "https://*.pages.test" ],
+                              methods: [ GET, PUT ], headers: [ x-token ], credentials: on,
+                              expose_headers: [ x-total ], max_age: 10m }} }}
+  - {{ name: any-page, cors: {{ origins: "*", headers: "*" }} }}
 routes:
+  - {{ name: cors, match: {{ hosts: [ cors.test ] }}, policies: [ browser, ask ],
+      proxy: {{ upstream: app }} }}
+  - {{ name: any, match: {{ hosts: [ any.test ] }}, policies: [ any-page ],
+      proxy: {{ upstream: app }} }}
   - {{ name: shape, match: {{ hosts: [ shape.test ], path: {{ template: "/shape/{{id}}" }} }},
       policies: [ shape ], proxy: {{ upstream: app }} }}
   - {{ name: posted, match: {{ hosts: [ posted.test ] }}, policies: [ posted ],
@@ -215,3 +223,54 @@ def test_answers_made_here_go_through_the_policies_too(client, app):
         answer = client.ask(target, host="marked.test")
         assert (answer.status, answer.get("x-marked")) == (status, target[1:])
     assert client.ask("/none", host="marked.test").get("x-marked") is None
+
+
+# ---- cors ----
+
+def preflight(client, origin, host="cors.test", headers="x-token"):
+    return client.ask("/", "OPTIONS", host=host, fields=[
+        ("origin", origin), ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", headers)])
+
+
+def test_preflight_is_answered_here_before_anybody_asks_who_it_is(client, app, auth):
+    answer = preflight(client, "https://a.pages.test")
+    assert (answer.status, answer.body) == (204, b"")
+    assert {name.lower(): value for name, value in answer.fields
+            if name.lower().startswith("access-")} == {
+                "access-control-allow-origin": "https://a.pages.test",
+                "access-control-allow-credentials": "true",
+                "access-control-allow-methods": "GET, PUT",
+                "access-control-allow-headers": "x-token",
+                "access-control-max-age": "600",
+                "access-control-expose-headers": "x-total"}
+    vary = ", ".join(value for name, value in answer.fields if name.lower() == "vary")
+    assert "origin" in vary and "access-control-request-headers" in vary
+    refused = preflight(client, "https://pages.test")
+    assert refused.status == 403
+    assert refused.get("access-control-allow-origin") is None
+    assert preflight(client, "https://x.test", "any.test", "x-a, x-b").get(
+        "access-control-allow-headers") == "x-a, x-b"
+    assert app.requests == [] and auth.requests == []
+
+
+def test_answers_say_which_pages_may_read_them(client, app, auth):
+    auth.handler = answer_each(response(), response(), response(status="401 No", length=True))
+    app.handler = answer_each(response(fields=[
+        "Access-Control-Allow-Origin: *", "Vary: Accept-Encoding"]))
+    for origin, allowed, status in (("https://shop.test", "https://shop.test", 200),
+                                    ("https://evil.test", None, 200),
+                                    ("https://shop.test", "https://shop.test", 401)):
+        answer = client.ask("/", host="cors.test", fields=[("origin", origin)])
+        assert answer.status == status
+        assert [value for name, value in answer.fields
+                if name.lower() == "access-control-allow-origin"] == [allowed] * bool(allowed)
+        assert "origin" in [value for name, value in answer.fields if name.lower() == "vary"]
+    answer = client.ask("/", host="any.test", fields=[("origin", "https://x.test")])
+    assert answer.get("access-control-allow-origin") == "*"
+    assert answer.get("vary") == "Accept-Encoding"
+
+
+def test_options_that_is_no_preflight_goes_on(client, app, auth):
+    assert client.ask("/", "OPTIONS", host="any.test").status == 200
+    assert app.requests[0].method == "OPTIONS"

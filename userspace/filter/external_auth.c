@@ -2,7 +2,7 @@
 
 #include "http/fetch.h"
 #include "http/field_edit.h"
-#include "http/local_answer.h"
+#include "http/refusal.h"
 
 #define ANSWER_BYTES_MAX (64u * 1024) /* of a body that nobody reads */
 #define FIELDS_OWN_MAX	 6
@@ -67,10 +67,18 @@ static void on_done(struct fetch *fetch)
 	exchange_policy_resume(state->exchange, state);
 }
 
-static enum policy_verdict refuse(struct exchange *exchange, uint16_t status, const char *reason)
+/* From request_head(), whose turn it is. */
+static enum policy_verdict refuse(struct exchange *exchange, enum refusal kind, uint16_t status,
+				  const char *said, const char *rule)
 {
-	local_answer_start_error(exchange, status, reason);
+	policy_refuse(exchange, exchange->route->policies[exchange->policy_at], kind, status, said,
+		      "%s", rule);
 	return POLICY_ANSWERED;
+}
+
+static enum policy_verdict unavailable(struct exchange *exchange, const char *rule)
+{
+	return refuse(exchange, REFUSAL_UNAVAILABLE, 503, "it cannot be decided now", rule);
 }
 
 static enum policy_verdict ask(struct exchange *exchange, const struct external_auth *auth,
@@ -92,9 +100,9 @@ static enum policy_verdict ask(struct exchange *exchange, const struct external_
 		.on_done = on_done,
 	};
 	if (!write_fields(exchange, fetch))
-		return refuse(exchange, 503, "out of memory for the request");
+		return unavailable(exchange, "out of memory");
 	if (fetch_start(fetch) < 0)
-		return refuse(exchange, 503, "who decides about this request cannot be asked");
+		return unavailable(exchange, fetch->failure);
 	return POLICY_WAITS;
 }
 
@@ -133,7 +141,7 @@ static enum policy_verdict take(struct exchange *exchange, const struct external
 
 		if (is_listed(&auth->take_headers, field->name) &&
 		    !request_field_add(exchange, field->name, field->value))
-			return refuse(exchange, 503, "out of memory for the request");
+			return unavailable(exchange, "out of memory");
 	}
 	return POLICY_NEXT;
 }
@@ -148,7 +156,8 @@ static enum policy_verdict tell(struct exchange *exchange, const struct external
 		    exchange->added_count < EXCHANGE_ADDED_MAX)
 			exchange->added[exchange->added_count++] = *field;
 	}
-	return refuse(exchange, fetch->status, "refused by who decides about requests here");
+	return refuse(exchange, REFUSAL_DENIED, fetch->status, "not allowed here",
+		      "the service refused it");
 }
 
 static enum policy_verdict request_head(struct exchange *exchange, const void *conf, void *state)
@@ -164,8 +173,8 @@ static enum policy_verdict request_head(struct exchange *exchange, const void *c
 		return take(exchange, auth, &own->fetch);
 	if (status_is_told(own->fetch.status))
 		return tell(exchange, auth, &own->fetch);
-	exchange->failure_detail = own->fetch.failure;
-	return refuse(exchange, 503, "who decides about this request gave no answer");
+	return unavailable(exchange, own->fetch.status ? "the service answered neither yes nor no"
+						       : own->fetch.failure);
 }
 
 static void abandon(struct exchange *exchange, const void *conf, void *state)

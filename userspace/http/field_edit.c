@@ -175,6 +175,21 @@ bool response_field_set(struct exchange *exchange, struct exchange_response *res
 	return response_field_add(exchange, response, name, value);
 }
 
+bool response_vary_on(struct exchange *exchange, struct exchange_response *response,
+		      struct str name)
+{
+	for (unsigned int i = 0; i < response->field_count; i++) {
+		struct str rest = response->fields[i].value, token;
+
+		if (!str_eq_nocase(response->fields[i].name, STR("vary")))
+			continue;
+		while (str_next_token(&rest, ',', &token))
+			if (str_eq(token, STR("*")) || str_eq_nocase(token, name))
+				return true;
+	}
+	return response_field_add(exchange, response, STR("vary"), name);
+}
+
 void response_length_unknown(struct exchange_response *response)
 {
 	response->has_content_length = false;

@@ -44,6 +44,9 @@ bool response_field_add(struct exchange *exchange, struct exchange_response *res
 			struct str name, struct str value);
 bool response_field_set(struct exchange *exchange, struct exchange_response *response,
 			struct str name, struct str value);
+/* The answer depends on this field of the request (Vary, RFC 9110 12.5.5). */
+bool response_vary_on(struct exchange *exchange, struct exchange_response *response,
+		      struct str name);
 /* The body will have another length, known when it ends. */
 void response_length_unknown(struct exchange_response *response);
 

@@ -16,7 +16,6 @@ static const struct field kinds_not_yet[] = {
 	{.key = "concurrency", .kind = FIELD_NOT_YET},
 	{.key = "cache", .kind = FIELD_NOT_YET},
 	{.key = "compress", .kind = FIELD_NOT_YET},
-	{.key = "cors", .kind = FIELD_NOT_YET},
 	{.key = "validate", .kind = FIELD_NOT_YET},
 };
 

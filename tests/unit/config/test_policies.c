@@ -13,6 +13,7 @@
 		"routes: [ { name: r, policies: " policies ", " action " } ]\n"
 #define AUTH(inside)                                                                               \
 	CONFIG_HEAD CONFIG_UP "policies: [ { name: p, external_auth: { " inside " } } ]\n"
+#define CORS(inside)	  POLICY("cors: { " inside " }")
 #define TRANSFORM(inside) POLICY("transform: { " inside " }")
 #define PROXY		  "proxy: { upstream: shop }"
 
@@ -76,6 +77,17 @@ static const struct {
 	{AUTH("upstream: shop, path: /, take_header: x"),
 	 "unknown key 'take_header'; did you mean 'take_headers'?"},
 
+	{CORS("methods: GET"), "policy 'p': cors: 'origins' is required"},
+	{CORS("origins: []"), "policy 'p': cors: origins: needs at least one"},
+	{CORS("origins: shop.example.com"), "cors: origins: 'shop.example.com' is no origin"},
+	{CORS("origins: \"https://a.test/\""), "'https://a.test/' is no origin"},
+	{CORS("origins: \"https://A.test\""), "'https://A.test' is no origin"},
+	{CORS("origins: \"https://a.test:443\""), "without the scheme's own port"},
+	{CORS("origins: \"https://a.*.test\""), "'https://a.*.test' is no origin"},
+	{CORS("origins: \"https://*\""), "'https://*' is no origin"},
+	{CORS("origins: \"*\", credentials: on"), "'credentials' for every origin would let"},
+	{CORS("origins: \"*\", methods: [ \"G T\" ]"), "cors: methods: 'G T' cannot be a name"},
+	{CORS("origins: \"*\", max_age: 2d"), "cors: max_age: "},
 	{TRANSFORM(""), "policy 'p': transform: changes nothing; it needs 'request' or 'response'"},
 	{TRANSFORM("request: {}"), "transform: changes nothing"},
 	{TRANSFORM("request: { json: {} }"), "transform: request: 'json' is not supported yet"},
@@ -202,6 +214,10 @@ static void test_policies_are_printed_as_they_are_read(void **state)
 		"headers: { remove: [ X-Debug ], rename: { x-a: x-b }, set: { X-C: \"\" }, "
 		"add: { x-d: \"}}\" } } }, response: { status: 201, headers: { set: "
 		"{ x-e: \"{response.status}\" } } } } }\n"
+		"  - { name: pages, cors: { origins: [ \"https://a.test\", "
+		"\"https://*.b.test:8443\" ], methods: [ GET, PUT ], headers: x-a, expose_headers: "
+		"[ x-b ], credentials: on, max_age: 10m } }\n"
+		"  - { name: all-pages, cors: { origins: \"*\", headers: \"*\" } }\n"
 		"  - { name: shape-less, transform: { response: { headers: { remove: server } } } "
 		"}\n"
 		"  - { name: ask-too, external_auth: { upstream: shop, path: / } }\n"
