@@ -92,9 +92,10 @@ enum flow_role { FLOW_OTHER, FLOW_SYN, FLOW_FIN, FLOW_ABOUT /* an ICMP error tha
 static __always_inline __u32 flow_slot_read(const struct sl_service *service, __u64 hash)
 {
 	__u32 at = service->slot_base + flow_slot(hash, service->slot_count);
-	__u32 *slot = bpf_map_lookup_elem(&sl_slots, &at);
+	__u32 line_at = at >> SL_SLOT_LINE_BITS;
+	struct sl_slot_line *line = bpf_map_lookup_elem(&sl_slots, &line_at);
 
-	return slot ? *(volatile __u32 *)slot : 0;
+	return line ? *(volatile __u32 *)&line->slots[at & (SL_SLOT_LINE - 1)] : 0;
 }
 
 #endif

@@ -19,7 +19,7 @@
  *  sl_svc_state    0                  sl_service_state        userspace   sl_main    1
  *  sl_services     service            sl_service              userspace   sl_main    SERVICES_MAX *
  *  sl_backends     backend            sl_backend              userspace   sl_main    BACKENDS_MAX *
- *  sl_slots        base + slot        SL_SLOT()               userspace   sl_main    SLOTS_MAX *
+ *  sl_slots        (base + slot) / 16 sl_slot_line            userspace   sl_main    SLOTS_MAX/16 *
  *  sl_flows        line               sl_flow_line            BPF, user   BPF, user  LINES_MAX *
  *  sl_flow_conf    0                  sl_flow_conf            loader      userspace  1
  *  sl_flow_counts  0                  sl_flow_counts, per CPU BPF         userspace  1
@@ -121,7 +121,7 @@ MAP_MMAP(sl_svc_ranges, struct sl_service_ranges, SL_SERVICE_RANGES_LISTS);
 MAP_MMAP(sl_svc_state, struct sl_service_state, 1);
 MAP_MMAP(sl_services, struct sl_service, SL_SERVICES_MAX);
 MAP_MMAP(sl_backends, struct sl_backend, SL_BACKENDS_MAX);
-MAP_MMAP(sl_slots, __u32, SL_SLOTS_MAX);
+MAP_MMAP(sl_slots, struct sl_slot_line, SL_SLOTS_MAX / SL_SLOT_LINE);
 MAP_ARRAY(sl_svc_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_SERVICES_MAX);
 MAP_ARRAY(sl_svc_drops, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_service_drops, SL_SERVICES_MAX);
 MAP_ARRAY(sl_be_counts, BPF_MAP_TYPE_PERCPU_ARRAY, struct sl_counter, SL_BACKENDS_MAX);

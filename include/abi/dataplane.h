@@ -13,7 +13,7 @@
 #include <linux/types.h>
 #endif
 
-#define SL_ABI_VERSION 6
+#define SL_ABI_VERSION 7
 #define SL_META_MAGIC  0x736c7569 /* "slui" */
 
 /* The only element of sl_meta. */

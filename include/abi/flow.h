@@ -35,6 +35,18 @@
 #define SL_SLOT_PREVIOUS(slot) ((slot) >> SL_SLOT_INDEX_BITS & SL_SLOT_INDEX_MASK)
 #define SL_SLOT_PHASE(slot)    ((slot) >> SL_SLOT_PHASE_AT & 7)
 
+/*
+ * Element of sl_slots: a cache line of them, since the kernel rounds smaller elements up to eight
+ * bytes. The slots of a service begin anywhere.
+ */
+#define SL_SLOT_LINE_BITS 4
+#define SL_SLOT_LINE	  (1U << SL_SLOT_LINE_BITS)
+
+struct sl_slot_line {
+	__u32 slots[SL_SLOT_LINE];
+};
+_Static_assert(sizeof(struct sl_slot_line) == 64, "struct sl_slot_line");
+
 enum sl_phase {
 	SL_PHASE_CLEAN,	 /* `current`; the table is not touched */
 	SL_PHASE_SPLIT,	 /* new connections are listed with `current`, others go to `previous` */

@@ -124,9 +124,12 @@ void nat_env_set_fresh(enum nat_env_service service, unsigned int number)
 {
 	for (uint32_t slot = 0; slot < 17; slot++) {
 		uint32_t to = number ? number : slot % NAT_ENV_BACKENDS + 1;
+		uint32_t at = (uint32_t)service * 17 + slot, line_at = at / SL_SLOT_LINE;
+		struct sl_slot_line line;
 
-		put(map_fd("sl_slots"), (uint32_t)service * 17 + slot,
-		    &(uint32_t){SL_SLOT(to, to, 0)});
+		assert_int_equal(bpf_map_lookup_elem(map_fd("sl_slots"), &line_at, &line), 0);
+		line.slots[at % SL_SLOT_LINE] = SL_SLOT(to, to, 0);
+		put(map_fd("sl_slots"), line_at, &line);
 	}
 }
 

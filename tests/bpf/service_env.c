@@ -84,7 +84,7 @@ void svc_put_slot(uint32_t current, uint32_t previous, uint32_t phase)
 {
 	uint32_t word = SL_SLOT(current, previous, phase);
 
-	svc_put("sl_slots", 0, &word);
+	svc_put("sl_slots", 0, &(struct sl_slot_line){{word}});
 }
 
 void svc_put_service(uint8_t affinity)

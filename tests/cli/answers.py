@@ -170,7 +170,7 @@ EVENTS = {"instance": 1795492800123, "newest": 17, "missed": 0, "lost": 0, "even
 CONFIG = {"file": "/etc/sluice/sluice.yaml", "generation": 3, "loaded_at": "2026-11-24T04:00:00Z",
           "effective": EFFECTIVE}
 
-VERSION = {"version": "0.1.0", "abi_version": 6, "kernel": "6.18.44"}
+VERSION = {"version": "0.1.0", "abi_version": 7, "kernel": "6.18.44"}
 
 ADDED = {"cidr": "203.0.113.0/24", "reason": "scanner", "expires_at": "2026-11-24T05:00:00Z",
          "ttl_s": 3600, "origin": "cli"}

@@ -284,7 +284,7 @@ def test_hardening_32_admin_socket_is_for_root_and_the_daemon_alone(sluice):
                           capture_output=True, text=True, timeout=60, check=False)
     refused = done.returncode == 0 or "PermissionError" in done.stderr
     assert refused, f"exit {done.returncode} {done.stderr}"
-    assert sluice.admin("/v1/version")["abi_version"] == 6
+    assert sluice.admin("/v1/version")["abi_version"] == 7
 
 
 def test_admin_requests_that_make_no_sense_get_an_error_in_json(sluice):

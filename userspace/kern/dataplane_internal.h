@@ -53,7 +53,7 @@
 	ROW(SVC_STATE, "sl_svc_state", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service_state), 1)  \
 	ROW(SERVICES, "sl_services", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_service), 0)          \
 	ROW(BACKENDS, "sl_backends", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_backend), 0)          \
-	ROW(SLOTS, "sl_slots", BPF_MAP_TYPE_ARRAY, 4, 4, 0)                                        \
+	ROW(SLOTS, "sl_slots", BPF_MAP_TYPE_ARRAY, 4, sizeof(struct sl_slot_line), 0)              \
 	ROW(SVC_COUNTS, "sl_svc_counts", BPF_MAP_TYPE_PERCPU_ARRAY, 4, sizeof(struct sl_counter),  \
 	    0)                                                                                     \
 	ROW(SVC_DROPS, "sl_svc_drops", BPF_MAP_TYPE_PERCPU_ARRAY, 4,                               \

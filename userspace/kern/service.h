@@ -91,7 +91,6 @@ const struct service_backend *service_conf_backend(const struct service_conf *co
 /* Elements of arrays are padded to eight bytes. */
 struct service_slot {
 	uint32_t word; /* SL_SLOT() */
-	uint32_t pad;
 };
 
 /* The maps as memory; unit tests bring their own. Descriptors are -1 there. */

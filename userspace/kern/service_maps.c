@@ -12,7 +12,7 @@
 
 struct piece {
 	enum dataplane_map map;
-	uint32_t element_bytes;
+	uint32_t element_bytes; /* of ours: an element of the map is one or more of them */
 	void **memory;
 	uint32_t *count;
 };
@@ -50,12 +50,13 @@ static unsigned int list_pieces(struct service_maps *maps, struct piece *pieces)
 	return ARRAY_SIZE(all);
 }
 
-/* Elements of an mmap-able array are padded to eight bytes each. */
+/* All elements of these maps are of a multiple of eight bytes, so that the kernel puts nothing
+ * between them. */
 static size_t piece_bytes(const struct piece *piece, uint32_t count)
 {
-	size_t element = (piece->element_bytes + 7u) & ~7u, page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 
-	return (element * count + page - 1) & ~(page - 1);
+	return ((size_t)piece->element_bytes * count + page - 1) & ~(page - 1);
 }
 
 /*
@@ -69,17 +70,19 @@ static int map_piece(const struct dataplane *dataplane, const struct piece *piec
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 	int r = bpf_obj_get_info_by_fd(fd, &info, &len);
+	uint32_t count;
 	void *memory;
 
 	if (!r && read_only)
 		fd = r = own_fd = pins_get(dataplane, info.name);
 	if (r < 0)
 		return r;
-	memory = mmap(NULL, piece_bytes(piece, info.max_entries),
+	count = info.max_entries * (info.value_size / piece->element_bytes);
+	memory = mmap(NULL, piece_bytes(piece, count),
 		      read_only ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (memory == MAP_FAILED)
 		return -errno;
-	*piece->count = info.max_entries;
+	*piece->count = count;
 	*piece->memory = memory;
 	return 0;
 }

@@ -26,7 +26,6 @@
 #define OTHER_SERVICES	 200
 #define IP4_BYTES	 20
 #define LOOPBACK_IFINDEX 1 /* where a test run's packets come from: so they leave by XDP_TX */
-#define SLOT_STRIDE	 8 /* the kernel rounds the elements of arrays up to this */
 #define SLOT_BASE	 BENCH_SLOTS
 #define BACKEND_BASE	 256
 
@@ -108,8 +107,8 @@ static void put_key(struct dataplane *dataplane, const struct sl_service_key *ke
 static void put_slots(struct dataplane *dataplane, uint32_t changing)
 {
 	struct bpf_map *map = bpf_object__find_map_by_name(dataplane->xdp->obj, "sl_slots");
-	size_t len = (SLOT_BASE + BENCH_SLOTS) * SLOT_STRIDE;
-	uint8_t *slots =
+	size_t len = (SLOT_BASE + BENCH_SLOTS) * sizeof(uint32_t);
+	uint32_t *slots =
 		map ? mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0)
 		    : MAP_FAILED;
 
@@ -123,8 +122,7 @@ static void put_slots(struct dataplane *dataplane, uint32_t changing)
 			previous = 1 + current % BACKENDS;
 			phase = SL_PHASE_SPLIT;
 		}
-		*(uint32_t *)(slots + (SLOT_BASE + i) * SLOT_STRIDE) =
-			SL_SLOT(current, previous, phase);
+		slots[SLOT_BASE + i] = SL_SLOT(current, previous, phase);
 	}
 	(void)munmap(slots, len);
 }
