@@ -31,6 +31,7 @@ CONFIG = """
 version: 1
 node:
   workers: 1
+  user: nobody
   io: {engine}
   state_dir: {scratch}/state
   bpffs: /sys/fs/bpf/{name}
@@ -260,6 +261,7 @@ def run(engine, scratch):
                     "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=ktls.test",
                     "-keyout", scratch + "/key.pem", "-out", scratch + "/cert.pem"],
                    check=True, stderr=subprocess.DEVNULL)
+    os.chmod(scratch + "/key.pem", 0o644)
     Backend.contents = contents
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
     server.daemon_threads = True
@@ -275,7 +277,8 @@ def run(engine, scratch):
         counters = daemon.counters()
         sent = stat()["TlsTxSw"] - before["TlsTxSw"]
         assert counters["ktls_sends"] == counters["tls_handshakes"] == sent, (counters, sent)
-        assert "the kernel encrypts what is sent" in daemon.sluice("status")
+        status = daemon.sluice("status")
+        assert "the kernel encrypts what is sent" in status and "seccomp on" in status, status
         daemon.stop()
         assert stat()["TlsCurrTxSw"] == before["TlsCurrTxSw"], "connections are left"
     except Exception:
