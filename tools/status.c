@@ -89,8 +89,9 @@ static int cell_ktls(const json_t *row, struct buf *out)
 
 	if (!json_is_boolean(sends))
 		return 0;
-	error = buf_append(out, json_is_true(sends) ? STR("the kernel encrypts what is sent")
-						    : STR("off"));
+	error = buf_append(out, json_is_true(sends) ? STR("the kernel encrypts") : STR("off"));
+	if (!error && json_is_true(document_get(row, "ktls.receives")))
+		error = buf_append(out, STR(", and decrypts TLS 1.2"));
 	return error ? error : output_member(out, row, "ktls.reason", OUTPUT_TEXT, " (", ")");
 }
 

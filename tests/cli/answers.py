@@ -28,7 +28,7 @@ STATUS = {
                   "flow_table": {"entries": 1204, "capacity": 1048576, "sweeps": 34567,
                                  "skipped": 0, "expired": 90210, "looked_s_ago": 1.2}},
     "counters": {"requests": 197465443, "responses_2xx": 190000000, "bad_requests": 17},
-    "ktls": {"sends": True, "receives": False, "reason": None},
+    "ktls": {"sends": True, "receives": True, "reason": None},
     "listeners": [
         {"name": "web", "address": ["192.0.2.10:80", "[2001:db8::10]:80"],
          "absent": ["[2001:db8::10]:80"], "protocol": "http"}],

@@ -396,7 +396,8 @@ def test_the_kernel_encrypts_where_it_can_and_is_required_only_there(node, backe
     line = next(line for line in node.cli("status", check=True).stdout.splitlines()
                 if line.startswith("ktls "))
     assert line.split(maxsplit=1)[1] == (
-        "the kernel encrypts what is sent" if ktls["sends"] else f"off ({ktls['reason']})")
+        f"off ({ktls['reason']})" if not ktls["sends"] else
+        "the kernel encrypts" + ", and decrypts TLS 1.2" * ktls["receives"])
 
     text = node.config_path.read_text()
     try:

@@ -160,7 +160,7 @@ static void write_ktls(struct json_writer *json, const struct snapshot *snapshot
 	support = tls_ktls_support();
 	json_open_object(json, "ktls");
 	json_bool(json, "sends", support->sends);
-	json_bool(json, "receives", false);
+	json_bool(json, "receives", support->receives);
 	json_cstring(json, "reason", reason_or_null(support->reason));
 	json_close_object(json);
 }

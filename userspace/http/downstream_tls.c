@@ -49,9 +49,10 @@ static void count_ktls(struct downstream *conn)
 							       (int)use - TLS_KTLS_SENDS));
 }
 
-static void on_rekey(void *arg)
+static void on_ktls(void *arg, enum tls_ktls_event event)
 {
-	worker_count(arg, HTTP_COUNTER_KTLS_REKEYS);
+	worker_count(arg, event == TLS_KTLS_REKEY ? HTTP_COUNTER_KTLS_REKEYS
+						  : HTTP_COUNTER_KTLS_RECEIVES);
 }
 
 static void on_secured(struct stream *stream, int result)
@@ -119,7 +120,7 @@ static int start(struct downstream *conn)
 		ret = tls_worker_new(&worker->tls);
 	if (ret < 0)
 		return ret;
-	tls_worker_set_on_rekey(worker->tls, on_rekey, worker);
+	tls_worker_set_on_ktls(worker->tls, on_ktls, worker);
 	ssl = tls_server_new_ssl(conn->listener->tls->server, worker->index);
 	if (!ssl)
 		return -ENOMEM;

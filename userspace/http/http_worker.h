@@ -53,6 +53,7 @@ struct http_worker;
 	X(KTLS_NO_CIPHER, "ktls_no_cipher", "... not with the cipher that was agreed on")          \
 	X(KTLS_BUSY, "ktls_busy", "... the handshake was not sent yet when it should begin")       \
 	X(KTLS_REFUSED, "ktls_refused", "... it did not take the connection")                      \
+	X(KTLS_RECEIVES, "ktls_receives", "... of those: it decrypts, too, after much of TLS 1.2") \
 	X(KTLS_REKEYS, "ktls_rekeys", "... of those it encrypts for: closed, new keys asked for")  \
 	X(TLS_TIMEOUTS, "tls_timeouts", "connections closed: no handshake in time")                \
 	X(TLS_CLOSED, "tls_failed_closed", "TLS handshakes that the client ended")                 \

@@ -13,6 +13,7 @@
 
 #include "base/cleanup.h"
 #include "io/engine.h"
+#include "io/stream_layer.h"
 
 #define EVENTS_MAX	  256
 #define READS_PER_VISIT	  4  /* then other streams have their turn */
@@ -252,7 +253,8 @@ static bool read_once(struct stream *stream)
 	got = recv(stream->fd, buf->data, buf->size_bytes, 0);
 	if (got > 0) {
 		/* A short read has emptied a stream socket (epoll(7)), but an end may follow. */
-		if ((size_t)got < buf->size_bytes && !(stream->flags & STREAM_HUNG_UP))
+		if ((size_t)got < buf->size_bytes && !(stream->flags & STREAM_HUNG_UP) &&
+		    !(stream->layer && stream->layer->recvs_records))
 			stream->flags &= ~(uint32_t)STREAM_READABLE;
 		recv_pool_hand_out(buf, (uint32_t)got);
 		stream_deliver_recv(stream, buf, (int)got);

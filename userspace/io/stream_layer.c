@@ -71,6 +71,17 @@ void stream_raw_recv(struct stream *stream, enum recv_mode mode)
 	stream_set_recv_mode(stream, mode);
 }
 
+bool stream_raw_recv_is_off(const struct stream *stream)
+{
+	return stream->recv_mode == RECV_OFF && !(stream->flags & STREAM_RECV_ARMED);
+}
+
+void stream_raw_recv_again(struct stream *stream)
+{
+	stream->flags &= ~(uint32_t)STREAM_RECV_ENDED;
+	stream->flags |= STREAM_READABLE;
+}
+
 ssize_t stream_raw_send_now(struct stream *stream, const void *data, size_t len)
 {
 	ssize_t sent = send(stream->fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -104,6 +115,12 @@ void stream_tell_recv(struct stream *stream, struct recv_buf *buf, int len_or_re
 		recv_pool_hand_out(buf, (uint32_t)len_or_result);
 	loop_tell(stream->loop);
 	stream->ops->on_recv(stream, buf, len_or_result);
+}
+
+void stream_pass_recv(struct stream *stream, struct recv_buf *buf)
+{
+	loop_tell(stream->loop);
+	stream->ops->on_recv(stream, buf, (int)buf->len);
 }
 
 void stream_tell_sent(struct stream *stream, int64_t result)

@@ -48,6 +48,8 @@ struct stream_layer_ops {
 /* The first member of a layer's own struct. */
 struct stream_layer {
 	const struct stream_layer_ops *ops;
+	/* The socket gives record by record, an -EIO stands for one that the layer has to take. */
+	bool recvs_records;
 	bool sends_raw; /* what the owner sends goes into the socket as it is, and is encrypted
 			   there */
 };
@@ -76,6 +78,11 @@ ssize_t stream_raw_send_msg_now(struct stream *stream, const struct msghdr *msg)
 /* Would stream_raw_send_msg() send at once? */
 bool stream_raw_is_writable(const struct stream *stream);
 void stream_raw_recv(struct stream *stream, enum recv_mode mode);
+/* Receiving is off and nothing of it is under way: what comes is in the socket. */
+bool stream_raw_recv_is_off(const struct stream *stream);
+/* After an error that the layer mended: receiving may be started, and looks whether there is more.
+ */
+void stream_raw_recv_again(struct stream *stream);
 /*
  * Sends at once what the socket takes, for last words. Only with no raw send under way. Returns
  * the number of bytes taken or a negative errno.
@@ -92,6 +99,8 @@ void stream_layer_starve(struct stream *stream);
 
 /* Either a taken buffer with so many bytes, or NULL and the end or an error. */
 void stream_tell_recv(struct stream *stream, struct recv_buf *buf, int len_or_result);
+/* A buffer as the layer's on_recv() got it. */
+void stream_pass_recv(struct stream *stream, struct recv_buf *buf);
 void stream_tell_sent(struct stream *stream, int64_t result);
 void stream_tell_secured(struct stream *stream, int result);
 

@@ -25,6 +25,8 @@ static int bio_read(BIO *bio, char *data, size_t len, size_t *ret_len)
 		return -1;
 	}
 	memcpy(data, tls->in.ptr, part);
+	if (tls->rx != TLS_RX_OPENSSL)
+		tls_ktls_track(tls, data, part);
 	tls->in.ptr += part;
 	tls->in.len -= part;
 	*ret_len = part;
@@ -112,7 +114,10 @@ static long bio_ctrl(BIO *bio, int command, long number, void *pointer)
 	case BIO_CTRL_PENDING:
 		return tls ? (long)tls->in.len : 0;
 	case SET_KTLS:
-		return number && tls_ktls_take(tls, pointer);
+		if (number)
+			return tls_ktls_take(tls, pointer);
+		tls_ktls_keep(tls, pointer);
+		return 0;
 	case BIO_CTRL_GET_KTLS_SEND:
 		return tls && tls->layer.sends_raw;
 	case SET_RECORD_TYPE:

@@ -30,14 +30,22 @@ struct tls_worker {
 	unsigned int free_chunk_count;
 	uint64_t streams;
 	uint64_t memory_bytes;
-	void (*on_rekey)(void *arg); /* or NULL */
-	void *on_rekey_arg;
+	void (*on_ktls)(void *arg, enum tls_ktls_event event); /* or NULL */
+	void *on_ktls_arg;
 	char gather[TLS_RECORD_BYTES]; /* the plaintext of one record */
 };
 
 /* NULL: out of memory. */
 struct tls_chunk *tls_chunk_get(struct tls_worker *worker);
 void tls_chunk_put(struct tls_worker *worker, struct tls_chunk *chunk);
+
+enum tls_rx {
+	TLS_RX_OPENSSL,	 /* which decrypts */
+	TLS_RX_KNOWN,	 /* ... but the keys are there */
+	TLS_RX_STOPPING, /* receives that are under way end before it changes */
+	TLS_RX_KERNEL,
+};
+#define TLS_RX_BYTES (128u * 1024) /* from then on it is worth the change */
 
 struct tls_stream {
 	struct stream_layer layer; /* with sends_raw the kernel encrypts */
@@ -79,6 +87,15 @@ struct tls_stream {
 	bool rekey;	     /* the peer wants keys that the kernel does not take */
 	struct tls_ktls_record record;
 
+	/* What is received of TLS 1.2: until the kernel decrypts, where in the records we are. */
+	uint8_t rx;	     /* enum tls_rx */
+	uint8_t rx_head_len; /* of a record's head, so far */
+	uint32_t rx_left;    /* of its body, still to come */
+	uint64_t rx_records; /* whole ones */
+	uint64_t rx_bytes;   /* since it was last tried */
+	unsigned char rx_head[5];
+	union tls_ktls_keys rx_keys;
+
 	/* The owner's send. */
 	bool quiet;
 	struct splice_pipe *pipe;
@@ -115,6 +132,17 @@ void tls_ktls_flush(struct stream *stream);
 void tls_ktls_flush_now(struct stream *stream);
 void tls_ktls_on_sent(struct stream *stream, int64_t result);
 
+/* ---- tls_ktls_recv.c: when it decrypts, too ---- */
+
+/* OpenSSL has the keys of what is received next. */
+void tls_ktls_keep(struct tls_stream *tls, const void *info);
+/* OpenSSL reads so many bytes of records. */
+void tls_ktls_track(struct tls_stream *tls, const char *data, size_t len);
+/* Receiving is off: finishes the record that OpenSSL has begun, and changes over if it can. */
+void tls_ktls_change_over(struct stream *stream);
+/* With TLS_RX_KERNEL: a record that is no data is in the socket. False: `result` is an error. */
+bool tls_ktls_take_record(struct stream *stream);
+
 /* ---- tls_failure.c ---- */
 
 /* Takes the oldest error of OpenSSL's queue, empties it, and notes text and reason. */
@@ -144,6 +172,12 @@ bool tls_notify(struct tls_stream *tls);
 
 /* ---- tls_stream.c ---- */
 
+bool tls_can_read(const struct stream *stream);
+/* Ciphertext, from memory that is not kept. */
+void tls_take_bytes(struct stream *stream, struct str bytes);
+void tls_tell_end(struct stream *stream, int result);
+/* A record that brought nothing to the owner. */
+void tls_count_barren(struct stream *stream);
 /* `rekey` is set: says goodbye and tells the owner, unless it is sending. */
 void tls_end_for_rekey(struct stream *stream);
 

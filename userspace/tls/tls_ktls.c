@@ -1,7 +1,7 @@
 #include "tls/tls_ktls.h"
 
+#include <endian.h>
 #include <errno.h>
-#include <linux/tls.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -35,13 +35,6 @@ static const uint16_t versions[] = {TLS_1_2_VERSION, TLS_1_3_VERSION};
 /* Those that every client has. */
 #define NEEDED (BIT_OF(0, 0) | BIT_OF(0, 1) | BIT_OF(1, 0) | BIT_OF(1, 1))
 
-union info {
-	struct tls_crypto_info head;
-	struct tls12_crypto_info_aes_gcm_128 aes128;
-	struct tls12_crypto_info_aes_gcm_256 aes256;
-	struct tls12_crypto_info_chacha20_poly1305 chacha20;
-};
-
 static socklen_t info_bytes(const struct tls_crypto_info *info)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -65,6 +58,55 @@ static int start(int fd, int direction, const void *info)
 int tls_ktls_start(int fd, const void *info)
 {
 	return start(fd, TLS_TX, info);
+}
+
+bool tls_ktls_keys_copy(union tls_ktls_keys *keys, const void *info)
+{
+	socklen_t bytes = info_bytes(info);
+
+	memcpy(keys, info, bytes);
+	return bytes;
+}
+
+static unsigned char *record_number(union tls_ktls_keys *keys)
+{
+	switch (keys->head.cipher_type) {
+	case TLS_CIPHER_AES_GCM_128:
+		return keys->aes128.rec_seq;
+	case TLS_CIPHER_AES_GCM_256:
+		return keys->aes256.rec_seq;
+	default:
+		return keys->chacha20.rec_seq;
+	}
+}
+
+int tls_ktls_start_receiving(int fd, union tls_ktls_keys *keys, uint64_t record)
+{
+	uint64_t record_be = htobe64(record);
+
+	memcpy(record_number(keys), &record_be, sizeof(record_be));
+	return start(fd, TLS_RX, keys);
+}
+
+ssize_t tls_ktls_record_get(int fd, uint8_t *ret_type, void *room, size_t room_bytes)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(uint8_t))];
+	struct iovec iov = {.iov_base = room, .iov_len = room_bytes};
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t len = recvmsg(fd, &msg, MSG_DONTWAIT);
+	const struct cmsghdr *head = len < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+	if (len < 0)
+		return -errno;
+	if (!head || head->cmsg_level != SOL_TLS || head->cmsg_type != TLS_GET_RECORD_TYPE)
+		return -EBADMSG;
+	*ret_type = *CMSG_DATA(head);
+	return len;
 }
 
 void tls_ktls_record_set(struct tls_ktls_record *record, uint8_t type, void *data, size_t len)
@@ -111,10 +153,11 @@ static int make_pair(int fds[2])
 }
 
 /* One end encrypts, the other shows that it did. */
-static int try_kind(uint16_t version, const struct kind *kind, const char **ret_step)
+static int try_kind(uint16_t version, const struct kind *kind, const char **ret_step,
+		    bool *ret_receives)
 {
 	static const char word[] = "a record";
-	union info info = {.head = {.version = version, .cipher_type = kind->cipher}};
+	union tls_ktls_keys info = {.head = {.version = version, .cipher_type = kind->cipher}};
 	_cleanup_close_ int sender = -1;
 	_cleanup_close_ int receiver = -1;
 	unsigned char got[64];
@@ -138,7 +181,13 @@ static int try_kind(uint16_t version, const struct kind *kind, const char **ret_
 	len = recv(receiver, got, sizeof(got), 0);
 	if (len < 0)
 		return -errno;
-	return len > (ssize_t)sizeof(word) && got[0] == 23 ? 0 : -EBADMSG;
+	if (len <= (ssize_t)sizeof(word) || got[0] != 23)
+		return -EBADMSG;
+	*ret_receives = !tls_ktls_start_receiving(receiver, &info, 1) &&
+			send(sender, word, sizeof(word), MSG_NOSIGNAL) == sizeof(word) &&
+			recv(receiver, got, sizeof(got), 0) == sizeof(word) &&
+			!memcmp(got, word, sizeof(word));
+	return 0;
 }
 
 static struct tls_ktls_support found;
@@ -155,14 +204,18 @@ static void note_reason(int error, const char *step)
 
 static void try_all(void)
 {
+	bool receives = true;
 	const char *step;
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(versions); i++) {
 		for (unsigned int j = 0; j < ARRAY_SIZE(kinds); j++) {
-			int r = try_kind(versions[i], &kinds[j], &step);
+			bool this_receives = false;
+			int r = try_kind(versions[i], &kinds[j], &step, &this_receives);
 
 			if (!r) {
 				found.has |= BIT_OF(i, j);
+				if (i == 0)
+					receives = receives && this_receives;
 				continue;
 			}
 			if (BIT_OF(i, j) & NEEDED) {
@@ -172,6 +225,7 @@ static void try_all(void)
 		}
 	}
 	found.sends = true;
+	found.receives = receives;
 }
 
 const struct tls_ktls_support *tls_ktls_support(void)

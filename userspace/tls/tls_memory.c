@@ -11,7 +11,7 @@ int tls_worker_new(struct tls_worker **ret_worker)
 	worker->free_chunks = NULL;
 	worker->free_chunk_count = 0;
 	worker->streams = worker->memory_bytes = 0;
-	worker->on_rekey = NULL;
+	worker->on_ktls = NULL;
 	worker->bio_method = tls_bio_method_new();
 	if (!worker->bio_method) {
 		free(worker);
@@ -42,10 +42,11 @@ void tls_worker_free(struct tls_worker *worker)
 	free(worker);
 }
 
-void tls_worker_set_on_rekey(struct tls_worker *worker, void (*on_rekey)(void *arg), void *arg)
+void tls_worker_set_on_ktls(struct tls_worker *worker,
+			    void (*on_ktls)(void *arg, enum tls_ktls_event event), void *arg)
 {
-	worker->on_rekey = on_rekey;
-	worker->on_rekey_arg = arg;
+	worker->on_ktls = on_ktls;
+	worker->on_ktls_arg = arg;
 }
 
 void tls_worker_get_stats(const struct tls_worker *worker, struct tls_worker_stats *ret_stats)

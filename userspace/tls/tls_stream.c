@@ -71,7 +71,7 @@ static void tell_recv(struct stream *stream, struct recv_buf *buf, int len_or_re
 }
 
 /* A record that brought nothing to the owner. */
-static void count_barren(struct stream *stream)
+void tls_count_barren(struct stream *stream)
 {
 	struct tls_stream *tls = tls_of(stream);
 	uint64_t now_ms = loop_now_ms(stream->loop);
@@ -96,7 +96,7 @@ static bool read_failed(struct stream *stream, int ret, bool *ret_end)
 	case SSL_ERROR_WANT_READ:
 		/* Without SSL_MODE_AUTO_RETRY it comes back after each record of that kind. */
 		if (tls->in.len)
-			count_barren(stream);
+			tls_count_barren(stream);
 		return tls->in.len && !tls->failed;
 	case SSL_ERROR_ZERO_RETURN:
 		*ret_end = true;
@@ -163,15 +163,15 @@ void tls_end_for_rekey(struct stream *stream)
 
 	if (tls->ended || tls->direct)
 		return;
-	if (tls->worker->on_rekey)
-		tls->worker->on_rekey(tls->worker->on_rekey_arg);
+	if (tls->worker->on_ktls)
+		tls->worker->on_ktls(tls->worker->on_ktls_arg, TLS_KTLS_REKEY);
 	(void)tls_notify(tls);
 	tls_flush_now(stream);
 	tls->send_result = -EKEYEXPIRED;
 	tell_recv(stream, NULL, -EKEYEXPIRED);
 }
 
-static bool can_read(const struct stream *stream)
+bool tls_can_read(const struct stream *stream)
 {
 	const struct tls_stream *tls = tls_of(stream);
 
@@ -185,7 +185,7 @@ static void take_input(struct stream *stream)
 
 	if (tls->handshaking) {
 		handshake(stream);
-		if (tls->handshaking || !can_read(stream))
+		if (tls->handshaking || !tls_can_read(stream))
 			return;
 		decrypt(stream);
 		/* With the request in hand, the ticket can go with its answer. */
@@ -193,7 +193,7 @@ static void take_input(struct stream *stream)
 				    !tls->layer.sends_raw;
 		return;
 	}
-	if (can_read(stream))
+	if (tls_can_read(stream))
 		decrypt(stream);
 }
 
@@ -202,7 +202,8 @@ static bool is_starved(const struct stream *stream)
 {
 	const struct tls_stream *tls = tls_of(stream);
 
-	return can_read(stream) && !tls->handshaking && (tls->in.len || SSL_pending(tls->ssl) > 0);
+	return tls_can_read(stream) && !tls->handshaking &&
+	       (tls->in.len || SSL_pending(tls->ssl) > 0);
 }
 
 static void take_stash(struct stream *stream)
@@ -241,11 +242,28 @@ static void stash_input(struct stream *stream, struct recv_buf *buf)
 		tell_recv(stream, NULL, -ENOMEM);
 }
 
+void tls_take_bytes(struct stream *stream, struct str bytes)
+{
+	struct tls_stream *tls = tls_of(stream);
+
+	tls->in = bytes;
+	take_input(stream);
+	if (is_starved(stream))
+		stash_input(stream, NULL);
+	else
+		tls->in = STR_NULL;
+}
+
+void tls_tell_end(struct stream *stream, int result)
+{
+	tell_recv(stream, NULL, result);
+}
+
 static void take_end(struct stream *stream)
 {
 	struct tls_stream *tls = tls_of(stream);
 
-	if (!tls->raw_ended || !can_read(stream) || tls->starved)
+	if (!tls->raw_ended || !tls_can_read(stream) || tls->starved)
 		return;
 	if (tls->handshaking)
 		fail_closed(stream, tls->raw_result);
@@ -260,21 +278,36 @@ static void choose_raw_recv(struct stream *stream)
 
 	if (tls->handshaking)
 		mode = RECV_MANY;
-	if (tls->failed || tls->ended || tls->starved || tls->rekey)
+	if (tls->failed || tls->ended || tls->starved || tls->rekey || tls->rx == TLS_RX_STOPPING)
 		mode = RECV_OFF;
 	stream_raw_recv(stream, mode);
 }
 
 static void after_input(struct stream *stream)
 {
-	const struct tls_stream *tls = tls_of(stream);
+	struct tls_stream *tls = tls_of(stream);
 
 	take_end(stream);
 	if (!stream_is_open(stream))
 		return;
+	if (tls->rx == TLS_RX_KNOWN && tls->rx_bytes >= TLS_RX_BYTES && !tls->starved &&
+	    tls->want != RECV_OFF && tls_can_read(stream)) {
+		tls->rx = TLS_RX_STOPPING;
+		stream_layer_queue(stream);
+	}
 	choose_raw_recv(stream);
 	if (tls->out_first)
 		stream_layer_queue(stream);
+}
+
+/* The kernel has decrypted it. */
+static void pass_recv(struct stream *stream, struct recv_buf *buf)
+{
+	struct tls_stream *tls = tls_of(stream);
+
+	if (tls->want == RECV_ONE)
+		tls->want = RECV_OFF;
+	stream_pass_recv(stream, buf);
 }
 
 static void on_raw_recv(struct stream *stream, struct recv_buf *buf, int result)
@@ -282,10 +315,14 @@ static void on_raw_recv(struct stream *stream, struct recv_buf *buf, int result)
 	struct tls_stream *tls = tls_of(stream);
 
 	tls->ticket_waits = false;
-	if (!buf) {
+	if (tls->rx == TLS_RX_KERNEL && tls_can_read(stream) &&
+	    (buf || (result == -EIO && tls_ktls_take_record(stream)))) {
+		if (buf)
+			pass_recv(stream, buf);
+	} else if (!buf) {
 		tls->raw_ended = true;
 		tls->raw_result = result;
-	} else if (!can_read(stream)) {
+	} else if (!tls_can_read(stream)) {
 		recv_buf_unref(buf);
 	} else {
 		tls->in = recv_buf_str(buf);
@@ -319,6 +356,10 @@ static void work(struct stream *stream)
 		take_stash(stream);
 		after_input(stream);
 	}
+	if (tls->rx == TLS_RX_STOPPING && !tls->starved && stream_raw_recv_is_off(stream)) {
+		tls_ktls_change_over(stream);
+		after_input(stream);
+	}
 	if (!tls->begun) {
 		tls->begun = true;
 		choose_raw_recv(stream);
@@ -342,6 +383,7 @@ static void tls_free(struct stream_layer *layer)
 	SSL_free(tls->ssl);
 	tls_out_clear(tls);
 	buf_done(&tls->stash);
+	OPENSSL_cleanse(&tls->rx_keys, sizeof(tls->rx_keys));
 	worker->memory_bytes -= sizeof(*tls) + TLS_SSL_BYTES;
 	worker->streams--;
 	free(tls);

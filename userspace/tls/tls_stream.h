@@ -12,9 +12,10 @@
  *
  * Where the kernel encrypts (tls_stream_ktls(), from the handshake's end on) the owner's vectors,
  * files and pipes go into the socket as they are, by the engine; what OpenSSL has to say goes
- * between them, a record at a time. The kernel has the keys of the handshake and takes no others:
- * after a KeyUpdate that asks for an answer the send under way is the last, close_notify follows,
- * and on_recv() tells -EKEYEXPIRED.
+ * between them, a record at a time. Of TLS 1.2 the kernel decrypts, too, once a connection has
+ * received a good deal: buffers then go to the owner as they come. The kernel has the keys of the
+ * handshake and takes no others: after a KeyUpdate that asks for an answer the send under way is
+ * the last, close_notify follows, and on_recv() tells -EKEYEXPIRED.
  *
  * Ends: on_recv(NULL, 0) is the peer's close_notify, STREAM_CUT an end without one, -EPROTO bytes
  * that are not TLS as it should be (the alert was sent). stream_close() sends our close_notify,
@@ -65,8 +66,9 @@ struct tls_worker_stats {
 int tls_worker_new(struct tls_worker **ret_worker);
 void tls_worker_free(struct tls_worker *worker); /* NULL allowed */
 void tls_worker_get_stats(const struct tls_worker *worker, struct tls_worker_stats *ret_stats);
-/* Called, from the loop, for each connection that ends because the kernel takes no new keys. */
-void tls_worker_set_on_rekey(struct tls_worker *worker, void (*on_rekey)(void *arg), void *arg);
+/* Called from the loop when the kernel begins to decrypt for a connection, or takes no new keys. */
+void tls_worker_set_on_ktls(struct tls_worker *worker,
+			    void (*on_ktls)(void *arg, enum tls_ktls_event event), void *arg);
 /* Gives what is free back to malloc. */
 void tls_worker_trim(struct tls_worker *worker);
 

@@ -18,9 +18,15 @@ static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
 
 static unsigned int rekeys;
 
-static void count_rekey(void *arg)
+static unsigned int receives;
+
+static void count_event(void *arg, enum tls_ktls_event event)
 {
-	(*(unsigned int *)arg)++;
+	assert_ptr_equal(arg, &tls_test);
+	if (event == TLS_KTLS_REKEY)
+		rekeys++;
+	else
+		receives++;
 }
 
 static void need_kernel(void)
@@ -325,6 +331,137 @@ static void test_the_send_under_way_is_whole_before_that_end(void **state)
 	free(content);
 }
 
+/* ---- receiving ---- */
+
+enum { UPLOAD = 2000000 };
+
+/*
+ * All of it. The kernel takes over where the rest of a record is in the socket when receiving has
+ * stopped: as there is more than a turn takes, unless the client sends in pieces.
+ */
+static void upload(struct loop *loop, struct tls_peer *server, struct tls_client *client,
+		   const char *content, enum recv_mode mode)
+{
+	uint64_t stop_ms = clock_mono_ms() + DEADLINE_MS;
+	unsigned int before = receives;
+
+	client_write(client, content, UPLOAD);
+	while (server->peer.received_len < UPLOAD) {
+		stream_recv_start(&server->peer.stream, mode);
+		for (int i = 0; i < 6; i++)
+			tls_client_carry(client);
+		assert_int_equal(loop_run_once(loop, 0), 0);
+		assert_true(clock_mono_ms() < stop_ms);
+	}
+	assert_int_equal(server->peer.received_len, UPLOAD);
+	assert_memory_equal(server->peer.received, content, UPLOAD);
+	assert_true(receives <= before + 1);
+	if (!client->piece_bytes)
+		assert_int_equal(receives, before + 1);
+	stream_recv_start(&server->peer.stream, RECV_MANY);
+}
+
+static char *make_content(void)
+{
+	char *content = malloc(UPLOAD);
+
+	assert_non_null(content);
+	for (size_t i = 0; i < UPLOAD; i++)
+		content[i] = (char)(i * 7 + i / 251);
+	return content;
+}
+
+static void test_much_of_tls12_is_decrypted_by_the_kernel(void **state)
+{
+	static const char *const ciphers[] = {"ECDHE-ECDSA-AES128-GCM-SHA256",
+					      "ECDHE-ECDSA-AES256-GCM-SHA384",
+					      "ECDHE-ECDSA-CHACHA20-POLY1305"};
+	static const size_t pieces[] = {0, 1000, 16413};
+	struct loop *loop = test_loop(state);
+	char got[6], *content;
+
+	need_kernel();
+	content = make_content();
+	for (size_t i = 0; i < ARRAY_SIZE(ciphers); i++) {
+		struct tls_peer server;
+		struct tls_client client;
+
+		begin(loop, &server, &client, TLS1_2_VERSION);
+		assert_int_equal(SSL_set_cipher_list(client.ssl, ciphers[i]), 1);
+		tls_test_handshake(loop, &server, &client);
+		client.piece_bytes = pieces[i];
+		upload(loop, &server, &client, content, i == 1 ? RECV_ONE : RECV_MANY);
+		peer_send(&server.peer, "answer", 6);
+		client_read(loop, &client, got, 6);
+		assert_memory_equal(got, "answer", 6);
+		server.peer.received_len = 0;
+		client_write(&client, "more", 4);
+		carry_until(loop, &client, server.peer.received_len == 4);
+		finish(loop, &server, &client);
+	}
+	free(content);
+}
+
+static void test_ends_are_told_apart_when_the_kernel_decrypts(void **state)
+{
+	enum { CUT, NOTIFIED, DAMAGED, REFUSED, KINDS };
+	static const int results[KINDS] = {
+		[CUT] = STREAM_CUT, [NOTIFIED] = 0, [DAMAGED] = -EBADMSG, [REFUSED] = -EPROTO};
+	struct loop *loop = test_loop(state);
+	char *content;
+
+	need_kernel();
+	content = make_content();
+	for (int kind = 0; kind < KINDS; kind++) {
+		struct tls_peer server;
+		struct tls_client client;
+
+		secure(loop, &server, &client, TLS1_2_VERSION);
+		upload(loop, &server, &client, content, RECV_MANY);
+		server.peer.received_len = 0;
+		client_write(&client, "last words", 10);
+		tls_client_carry(&client);
+		if (kind == NOTIFIED)
+			assert_int_equal(SSL_shutdown(client.ssl), 0);
+		else if (kind == REFUSED)
+			assert_int_equal(
+				SSL_renegotiate(client.ssl) && SSL_do_handshake(client.ssl) < 0, 1);
+		else if (kind == DAMAGED)
+			assert_int_equal(send(client.fd,
+					      "\x17\x03\x03\0\x20"
+					      "a record that was not encrypted, so",
+					      37, MSG_NOSIGNAL),
+					 37);
+		tls_client_carry(&client);
+		if (kind == CUT)
+			assert_int_equal(shutdown(client.fd, SHUT_WR), 0);
+		carry_until(loop, &client, server.peer.ends == 1);
+		assert_int_equal(server.peer.received_len, 10);
+		assert_memory_equal(server.peer.received, "last words", 10);
+		assert_int_equal(server.peer.end_result, results[kind]);
+		ERR_clear_error();
+		finish(loop, &server, &client);
+	}
+	free(content);
+}
+
+static void test_tls13_is_decrypted_here(void **state)
+{
+	struct loop *loop = test_loop(state);
+	struct tls_peer server;
+	struct tls_client client;
+	unsigned int before = receives;
+	char *content = make_content();
+
+	secure(loop, &server, &client, TLS1_3_VERSION);
+	client_write(&client, content, UPLOAD);
+	carry_until(loop, &client, server.peer.received_len == UPLOAD);
+	assert_memory_equal(server.peer.received, content, UPLOAD);
+	assert_int_equal(receives, before);
+	finish(loop, &server, &client);
+	free(content);
+}
+
 #define TEST(name) BOTH_ENGINES(name)
 
 static int set_up_group(void **state)
@@ -334,7 +471,7 @@ static int set_up_group(void **state)
 	(void)SSL_CTX_set_options(tls_test.server_context, SSL_OP_ENABLE_KTLS);
 	SSL_CTX_set_security_level(tls_test.server_context, 1); /* of CCM8 */
 	SSL_CTX_set_security_level(tls_test.client_context, 1);
-	tls_worker_set_on_rekey(tls_test.worker, count_rekey, &rekeys);
+	tls_worker_set_on_ktls(tls_test.worker, count_event, &tls_test);
 	return ret;
 }
 
@@ -351,6 +488,9 @@ int main(void)
 		TEST(test_the_last_word_waits_for_a_full_socket),
 		TEST(test_a_key_update_that_asks_for_an_answer_ends_it_cleanly),
 		TEST(test_the_send_under_way_is_whole_before_that_end),
+		TEST(test_much_of_tls12_is_decrypted_by_the_kernel),
+		TEST(test_ends_are_told_apart_when_the_kernel_decrypts),
+		TEST(test_tls13_is_decrypted_here),
 	};
 
 	return cmocka_run_group_tests(tests, set_up_group, tls_test_teardown);
