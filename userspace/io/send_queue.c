@@ -316,6 +316,31 @@ static bool is_in_memory(const struct send_segment *segment)
 	return !segment->file && !segment->pipe;
 }
 
+/* What was pushed since the send was asked for goes with it, as long as it has not begun. */
+static int flush_more(struct send_queue *queue, struct stream *stream)
+{
+	struct send_segment *segment = queue->first;
+	struct iovec iov[STREAM_IOV_MAX];
+	unsigned int count = 0;
+	size_t bytes = 0;
+	int ret;
+
+	for (unsigned int i = 0; i < queue->in_flight; i++, segment = segment->next)
+		bytes += segment->bytes.len;
+	for (; segment && is_in_memory(segment) && queue->in_flight + count < STREAM_IOV_MAX &&
+	       bytes < SEND_AT_ONCE_BYTES;
+	     segment = segment->next) {
+		iov[count++] = (struct iovec){(void *)segment->bytes.ptr, segment->bytes.len};
+		bytes += segment->bytes.len;
+	}
+	if (!count)
+		return 0;
+	ret = stream_send_more(stream, iov, count, queue->quiet && !segment);
+	if (ret == 0)
+		queue->in_flight += count;
+	return ret;
+}
+
 int send_queue_flush(struct send_queue *queue, struct stream *stream)
 {
 	struct send_segment *segment = queue->first;
@@ -324,8 +349,10 @@ int send_queue_flush(struct send_queue *queue, struct stream *stream)
 	size_t bytes = 0;
 	int ret;
 
-	if (!segment || queue->in_flight)
+	if (!segment)
 		return 0;
+	if (queue->in_flight)
+		return stream_send_is_open(stream) ? flush_more(queue, stream) : 0;
 	for (; segment && is_in_memory(segment) && count < STREAM_IOV_MAX &&
 	       bytes < SEND_AT_ONCE_BYTES;
 	     segment = segment->next) {

@@ -97,7 +97,10 @@ struct send_file *send_queue_front_file(const struct send_queue *queue, uint64_t
 /* Drops so many bytes, at most what send_queue_front() said. Not with a send under way. */
 void send_queue_drop(struct send_queue *queue, size_t bytes);
 
-/* Starts a send unless one is under way or nothing is queued. 0 or a negative errno. */
+/*
+ * Starts a send unless one is under way or nothing is queued; to one that has not begun yet it
+ * adds. 0 or a negative errno.
+ */
 int send_queue_flush(struct send_queue *queue, struct stream *stream);
 /* From on_sent(): releases what was sent, or what an error met. */
 void send_queue_sent(struct send_queue *queue, int64_t result);

@@ -266,6 +266,45 @@ void stream_send_pipe_start(struct stream *stream, const struct iovec *iov, unsi
 	stream_send_start(stream, iov, count, flags | STREAM_SEND_FILE);
 }
 
+bool stream_raw_send_is_open(const struct stream *stream)
+{
+	return (stream->flags & (STREAM_SEND_ASKED | STREAM_SEND_ARMED | STREAM_SEND_FILE)) ==
+	       STREAM_SEND_ASKED;
+}
+
+int stream_raw_send_more(struct stream *stream, const struct iovec *iov, unsigned int count,
+			 bool quiet)
+{
+	if (count > STREAM_IOV_MAX - stream->send_iov_count)
+		return -EINVAL;
+	for (unsigned int i = 0; i < count; i++) {
+		stream->send_iov[stream->send_iov_count++] = iov[i];
+		stream->send_total += (int64_t)iov[i].iov_len;
+	}
+	stream->flags &= ~(uint32_t)STREAM_SEND_QUIET;
+	if (quiet)
+		stream->flags |= STREAM_SEND_QUIET;
+	return 0;
+}
+
+bool stream_send_is_open(const struct stream *stream)
+{
+	if (UNLIKELY(stream->layer))
+		return stream_is_sending(stream) && stream->layer->ops->send_is_open(stream);
+	return stream_raw_send_is_open(stream);
+}
+
+int stream_send_more(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet)
+{
+	if (!stream_is_open(stream))
+		return -ENOTCONN;
+	if (!stream_send_is_open(stream))
+		return -EBUSY;
+	if (UNLIKELY(stream->layer))
+		return stream->layer->ops->send_more(stream, iov, count, quiet);
+	return stream_raw_send_more(stream, iov, count, quiet);
+}
+
 int stream_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     int file_fd, uint64_t offset, uint64_t len)
 {

@@ -128,6 +128,15 @@ int stream_send(struct stream *stream, const struct iovec *iov, unsigned int cou
  */
 int stream_send_quiet(struct stream *stream, const struct iovec *iov, unsigned int count);
 #define STREAM_QUIET_MS 5
+/*
+ * More for a send that nothing carries yet, so that what a turn brings in pieces leaves as one.
+ * `quiet` then holds for the whole. -EBUSY: too late (or a file's range is its end). -EINVAL: the
+ * vectors are too long together. -ENOTCONN: not open.
+ */
+int stream_send_more(struct stream *stream, const struct iovec *iov, unsigned int count,
+		     bool quiet);
+/* Is one under way that takes more? */
+bool stream_send_is_open(const struct stream *stream);
 static inline bool stream_is_sending(const struct stream *stream);
 
 /*

@@ -26,6 +26,10 @@ struct stream_layer_ops {
 	 * complete with a part of it, as stream_send_file() says. 0 or a negative errno.
 	 */
 	int (*send)(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet);
+	/* Of a send under way: see stream_send_more(). */
+	bool (*send_is_open)(const struct stream *stream);
+	int (*send_more)(struct stream *stream, const struct iovec *iov, unsigned int count,
+			 bool quiet);
 	int (*send_file)(struct stream *stream, const struct iovec *iov, unsigned int count,
 			 int file_fd, uint64_t offset, uint64_t len);
 	/* Only with sends_raw. */
@@ -63,6 +67,10 @@ void stream_layer_queue(struct stream *stream);
 /* One at a time; the bytes stay in place until on_sent() or free(). */
 void stream_raw_send(struct stream *stream, const struct iovec *iov, unsigned int count,
 		     bool quiet);
+/* Does it take more? As stream_send_more(), once it was found to be so. */
+bool stream_raw_send_is_open(const struct stream *stream);
+int stream_raw_send_more(struct stream *stream, const struct iovec *iov, unsigned int count,
+			 bool quiet);
 /* As the calls for owners; the same bounds hold, and one of all these is under way at a time. */
 void stream_raw_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 			  int file_fd, uint64_t offset, uint64_t len);

@@ -151,6 +151,9 @@ void tls_note_error(struct tls_stream *tls);
 /* ---- tls_send.c ---- */
 
 int tls_layer_send(struct stream *stream, const struct iovec *iov, unsigned int count, bool quiet);
+bool tls_layer_send_is_open(const struct stream *stream);
+int tls_layer_send_more(struct stream *stream, const struct iovec *iov, unsigned int count,
+			bool quiet);
 int tls_layer_send_file(struct stream *stream, const struct iovec *iov, unsigned int count,
 			int file_fd, uint64_t offset, uint64_t len);
 void tls_layer_on_sent(struct stream *stream, int64_t result);

@@ -4,6 +4,8 @@
 #include <openssl/err.h>
 #include <unistd.h>
 
+/* A piece of so many bytes is a record of its own, where it lies; shorter ones share one. */
+#define TLS_OWN_RECORD_BYTES (12u * 1024)
 /* Of plaintext, encrypted at a time: what a slow reader holds. Longer sends go on after it. */
 #define ENCRYPT_AT_ONCE_BYTES (64u * 1024)
 
@@ -32,6 +34,31 @@ int tls_layer_send(struct stream *stream, const struct iovec *iov, unsigned int 
 	tls_send_begin(tls, iov, count);
 	tls->quiet = quiet;
 	stream_layer_queue(stream);
+	return 0;
+}
+
+/* Until the first byte of it is encrypted, here or by the kernel. */
+bool tls_layer_send_is_open(const struct stream *stream)
+{
+	const struct tls_stream *tls = tls_of(stream);
+
+	if (tls->direct)
+		return stream_raw_send_is_open(stream);
+	return tls->iov_count && !tls->taken_bytes && !tls->file_bytes && !tls->send_result;
+}
+
+int tls_layer_send_more(struct stream *stream, const struct iovec *iov, unsigned int count,
+			bool quiet)
+{
+	struct tls_stream *tls = tls_of(stream);
+
+	if (tls->direct)
+		return stream_raw_send_more(stream, iov, count, quiet);
+	if (count > STREAM_IOV_MAX - tls->iov_count)
+		return -EINVAL;
+	for (unsigned int i = 0; i < count; i++)
+		tls->iov[tls->iov_count++] = iov[i];
+	tls->quiet = quiet;
 	return 0;
 }
 
@@ -68,25 +95,42 @@ static ssize_t read_file(struct tls_stream *tls, char *room, size_t room_bytes)
 	return got;
 }
 
+/*
+ * Of a long piece that does not fit, so many bytes that its rest and the long ones behind it can be
+ * records of their own; else as many as fit.
+ */
+static size_t part_to_gather(const struct tls_stream *tls, size_t room_bytes)
+{
+	const struct iovec *iov = &tls->iov[tls->iov_first];
+	bool more = tls->iov_first + 1 < tls->iov_count && iov[1].iov_len >= TLS_OWN_RECORD_BYTES;
+
+	if (iov->iov_len <= room_bytes)
+		return iov->iov_len;
+	if (more && iov->iov_len > TLS_OWN_RECORD_BYTES)
+		return MIN(iov->iov_len - TLS_OWN_RECORD_BYTES, room_bytes);
+	return room_bytes;
+}
+
 static size_t take_memory(struct tls_stream *tls, char *room, size_t room_bytes)
 {
 	size_t filled = 0;
 
 	while (tls->iov_first < tls->iov_count && filled < room_bytes) {
 		struct iovec *iov = &tls->iov[tls->iov_first];
-		size_t part = MIN(iov->iov_len, room_bytes - filled);
+		size_t part = part_to_gather(tls, room_bytes - filled);
 
 		memcpy(room + filled, iov->iov_base, part);
 		filled += part;
 		iov->iov_base = (char *)iov->iov_base + part;
 		iov->iov_len -= part;
-		if (!iov->iov_len)
-			tls->iov_first++;
+		if (iov->iov_len)
+			break;
+		tls->iov_first++;
 	}
 	return filled;
 }
 
-/* The plaintext of the next record: where it lies if it may be long enough, else gathered. */
+/* The plaintext of the next record: where it lies if it is long or the last, else gathered. */
 static ssize_t next_record(struct tls_stream *tls, const char **ret_data)
 {
 	char *gather = tls->worker->gather;
@@ -98,7 +142,7 @@ static ssize_t next_record(struct tls_stream *tls, const char **ret_data)
 		bool last = tls->iov_first + 1 == tls->iov_count && !tls->file_bytes;
 		size_t part = MIN(iov->iov_len, (size_t)TLS_RECORD_BYTES);
 
-		if (part == TLS_RECORD_BYTES || last) {
+		if (part >= TLS_OWN_RECORD_BYTES || last) {
 			*ret_data = iov->iov_base;
 			iov->iov_base = (char *)iov->iov_base + part;
 			iov->iov_len -= part;

@@ -391,6 +391,8 @@ static void tls_free(struct stream_layer *layer)
 
 static const struct stream_layer_ops tls_ops = {
 	.send = tls_layer_send,
+	.send_is_open = tls_layer_send_is_open,
+	.send_more = tls_layer_send_more,
 	.send_file = tls_layer_send_file,
 	.send_pipe = tls_ktls_send_pipe,
 	.recv_start = recv_start,

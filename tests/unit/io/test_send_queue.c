@@ -143,6 +143,70 @@ static void test_segments_leave_in_order_and_in_bounded_sends_io_uring(void **st
 	check_order_and_bound(IO_ENGINE_IO_URING);
 }
 
+/* What comes while a send only waits for the turn's end goes with it, up to the bound. */
+static void check_one_send_for_a_turn(enum io_engine engine)
+{
+	static char text[3 * SEND_AT_ONCE_BYTES], got[sizeof(text)];
+	const size_t piece = SEND_AT_ONCE_BYTES / 4;
+	struct send_segment_cache cache = {0};
+	struct sender sender;
+	size_t have = 0;
+
+	for (size_t i = 0; i < sizeof(text); i++)
+		text[i] = (char)(i * 7 + i / 251);
+	sender_open(&sender, &cache, engine);
+	for (size_t at = 0; at < 3; at++) {
+		assert_int_equal(send_queue_push_inline(&sender.queue, str_make(text + at, 1)), 0);
+		assert_int_equal(send_queue_flush(&sender.queue, &sender.stream), 0);
+		assert_int_equal(sender.queue.in_flight, at + 1);
+	}
+	while (!send_queue_is_empty(&sender.queue))
+		assert_int_equal(loop_run_once(sender.loop, 1000), 0);
+	assert_int_equal(sender.sends, 1);
+	assert_int_equal(recv(sender.peer, got, sizeof(got), MSG_DONTWAIT), 3);
+	/* No two pieces lie behind each other: each stays a segment. */
+	for (size_t i = 0; i < sizeof(text) / piece; i += 2) {
+		assert_int_equal(
+			send_queue_push(&sender.queue, str_make(text + i * piece, piece), NULL), 0);
+		assert_int_equal(send_queue_flush(&sender.queue, &sender.stream), 0);
+	}
+	assert_int_equal(sender.queue.in_flight, 4);
+	while (!send_queue_is_empty(&sender.queue)) {
+		ssize_t ret = recv(sender.peer, got + have, sizeof(got) - have, MSG_DONTWAIT);
+
+		if (ret > 0)
+			have += (size_t)ret;
+		assert_int_equal(loop_run_once(sender.loop, 1), 0);
+	}
+	assert_int_equal(sender.sends, 3);
+	while (have < sizeof(text) / 2) {
+		ssize_t ret = recv(sender.peer, got + have, sizeof(got) - have, 0);
+
+		assert_true(ret > 0);
+		have += (size_t)ret;
+	}
+	for (size_t i = 0; i < sizeof(text) / piece / 2; i++)
+		assert_memory_equal(got + i * piece, text + 2 * i * piece, piece);
+	sender_close(&sender);
+	send_segment_cache_done(&cache);
+}
+
+static void test_what_a_turn_pushes_is_one_send_epoll(void **state)
+{
+	check_one_send_for_a_turn(IO_ENGINE_EPOLL);
+}
+
+static void test_what_a_turn_pushes_is_one_send_io_uring(void **state)
+{
+	struct error err = {0};
+
+	if (!io_uring_is_usable(&err)) {
+		print_message("no io_uring here: %s\n", err.text);
+		skip();
+	}
+	check_one_send_for_a_turn(IO_ENGINE_IO_URING);
+}
+
 static void test_what_fits_behind_a_head_is_joined_to_it(void **state)
 {
 	struct send_segment_cache cache = {0};
@@ -236,6 +300,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_epoll),
 		cmocka_unit_test(test_segments_leave_in_order_and_in_bounded_sends_io_uring),
+		cmocka_unit_test(test_what_a_turn_pushes_is_one_send_epoll),
+		cmocka_unit_test(test_what_a_turn_pushes_is_one_send_io_uring),
 		cmocka_unit_test(test_what_fits_behind_a_head_is_joined_to_it),
 		cmocka_unit_test(test_small_pieces_weigh_as_much_as_they_hold),
 		cmocka_unit_test(test_inline_bytes_beyond_the_room_are_refused),

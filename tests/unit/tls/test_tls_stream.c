@@ -128,6 +128,73 @@ static void test_a_vector_of_small_pieces_is_one_record(void **state)
 	finish(loop, &server, &client);
 }
 
+/* A body that comes behind its head, before the turn is over, shares its record. */
+static void test_pieces_of_a_turn_are_one_record(void **state)
+{
+	struct loop *loop = test_loop(state);
+	struct iovec iov[STREAM_IOV_MAX] = {{(void *)(uintptr_t)pattern(6, 10), 390}};
+	struct tls_peer server;
+	struct tls_client client;
+	char got[400];
+
+	secure(loop, &server, &client, TLS1_3_VERSION);
+	assert_int_equal(stream_send_more(&server.peer.stream, iov, 1, false), -EBUSY);
+	peer_send(&server.peer, pattern(6, 0), 10);
+	assert_int_equal(stream_send_more(&server.peer.stream, iov, 1, false), 0);
+	assert_int_equal(stream_send_more(&server.peer.stream, iov, STREAM_IOV_MAX - 1, false),
+			 -EINVAL);
+	run_until(loop, server.peer.sent_calls == 1);
+	assert_int_equal(server.peer.sent_result, 400);
+	assert_false(stream_send_is_open(&server.peer.stream));
+	client_read(loop, &client, got, 1);
+	assert_int_equal(SSL_pending(client.ssl), 399);
+	client_read(loop, &client, got + 1, 399);
+	assert_memory_equal(got, pattern(6, 0), 400);
+	finish(loop, &server, &client);
+}
+
+/* Long pieces are encrypted where they lie; the first one lends some of it to the head. */
+static void test_long_pieces_are_records_of_their_own(void **state)
+{
+	static const size_t lens[] = {200, 16184, 16384, 16384, 300};
+	const int first = 200 + 384 + 16184 - 12288;
+	enum { LEN = 200 + 16184 + 16384 + 16384 + 300 };
+	struct loop *loop = test_loop(state);
+	struct iovec iov[ARRAY_SIZE(lens)];
+	struct tls_peer server;
+	struct tls_client client;
+	char *sent = malloc(LEN + 384), *got = malloc(LEN + 384);
+	size_t at = 0;
+
+	assert_true(sent && got);
+	for (size_t i = 0; i < LEN + 384; i++)
+		sent[i] = (char)(i * 11 + i / 253);
+	for (size_t i = 0; i < ARRAY_SIZE(lens); i++) {
+		/* A head with which the first piece does not fit into a record. */
+		size_t len = lens[i] + (i ? 0 : 384);
+
+		iov[i] = (struct iovec){sent + at, len};
+		at += len;
+	}
+	secure(loop, &server, &client, TLS1_3_VERSION);
+	assert_int_equal(stream_send(&server.peer.stream, iov, ARRAY_SIZE(iov)), 0);
+	client_read(loop, &client, got, 1);
+	assert_int_equal(SSL_pending(client.ssl) + 1, first);
+	client_read(loop, &client, got + 1, (size_t)first - 1);
+	client_read(loop, &client, got + first, 1);
+	assert_int_equal(SSL_pending(client.ssl) + 1, 12288);
+	client_read(loop, &client, got + first + 1, 12287);
+	client_read(loop, &client, got + first + 12288, 1);
+	assert_int_equal(SSL_pending(client.ssl) + 1, 16384);
+	client_read(loop, &client, got + first + 12289, at - (size_t)first - 12289);
+	assert_memory_equal(got, sent, at);
+	run_until(loop, server.peer.sent_calls == 1);
+	assert_int_equal(server.peer.sent_result, at);
+	finish(loop, &server, &client);
+	free(sent);
+	free(got);
+}
+
 static void test_a_send_of_nothing_completes(void **state)
 {
 	struct loop *loop = test_loop(state);
@@ -416,6 +483,8 @@ int main(void)
 		TEST(test_long_sends_and_receives_are_whole),
 		TEST(test_records_of_one_byte_are_told_together),
 		TEST(test_a_vector_of_small_pieces_is_one_record),
+		TEST(test_pieces_of_a_turn_are_one_record),
+		TEST(test_long_pieces_are_records_of_their_own),
 		TEST(test_a_send_of_nothing_completes),
 		TEST(test_the_next_send_may_begin_where_the_last_one_ends),
 		TEST(test_nothing_is_sent_before_the_handshake),
