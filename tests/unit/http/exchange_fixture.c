@@ -122,6 +122,7 @@ int exchange_fixture_setup(void **state)
 	assert_int_equal(
 		http_worker_new(fixture->loop, 0, fixture->snapshot, NULL, &fixture->worker, &err),
 		0);
+	fixture->peer = (struct ip_addr){AF_INET, {192, 0, 2, 1}};
 	*state = fixture;
 	return 0;
 }
@@ -162,7 +163,7 @@ static struct exchange *begin(struct exchange_fixture *fixture, const char *targ
 	fixture->queued = 0;
 	fixture->connection.worker = fixture->worker;
 	fixture->connection.listener = &fixture->listener;
-	fixture->connection.peer = (struct ip_addr){AF_INET, {192, 0, 2, 1}};
+	fixture->connection.peer = fixture->peer;
 	fixture->connection.origin.source = fixture->connection.peer;
 	exchange = exchange_new(&fixture->connection, &downstream, fixture);
 	assert_non_null(exchange);

@@ -15,6 +15,7 @@ struct exchange_fixture {
 	struct http_worker *worker;
 	struct listener_conf listener;
 	struct downstream connection; /* without a socket */
+	struct ip_addr peer;	      /* whom it comes from */
 	struct route *route;	      /* the only one: every host, every path */
 
 	/* What the downstream heard since exchange_fixture_begin(). */
