@@ -15,6 +15,7 @@
 #include "filter/authorize.h"
 #include "filter/cors.h"
 #include "filter/external_auth.h"
+#include "filter/jwt.h"
 #include "filter/rate_limit.h"
 #include "filter/rewrite.h"
 #include "filter/transform.h"
@@ -89,8 +90,8 @@ static const struct field root_fields[] = {
 
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
-	&api_key_policy,    &authorize_policy, &cors_policy,	  &external_auth_policy,
-	&rate_limit_policy, &rewrite_policy,   &transform_policy,
+	&api_key_policy, &authorize_policy,  &cors_policy,    &external_auth_policy,
+	&jwt_policy,	 &rate_limit_policy, &rewrite_policy, &transform_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)

@@ -84,6 +84,21 @@ static bool may_stand_in_field(struct str value)
 	return http_value_is_valid(value) && str_trim(value).len == value.len;
 }
 
+/* ---- challenges ---- */
+
+void auth_challenge(struct exchange *exchange, struct str value)
+{
+	if (value.ptr && exchange->added_count < EXCHANGE_ADDED_MAX)
+		exchange->added[exchange->added_count++] = (struct http_field){
+			STR("www-authenticate"), value, HTTP_FIELD_WWW_AUTHENTICATE};
+}
+
+static void challenge_wrong(struct exchange *exchange, const struct auth_conf *auth)
+{
+	auth_challenge(exchange,
+		       auth->challenge_wrong.ptr ? auth->challenge_wrong : auth->challenge);
+}
+
 /* False: refused. */
 static bool forward(struct exchange *exchange, const struct policy *policy,
 		    const struct auth_conf *auth, const struct identity_finding *finding)
@@ -94,6 +109,7 @@ static bool forward(struct exchange *exchange, const struct policy *policy,
 
 		if (!find_text(&exchange->arena, finding, forward->claim, &value) ||
 		    !may_stand_in_field(value)) {
+			challenge_wrong(exchange, auth);
 			policy_refuse(exchange, policy, REFUSAL_BAD_CREDENTIALS, 401,
 				      "authentication failed",
 				      "claim '%.*s' cannot stand in a field",
@@ -110,13 +126,6 @@ static bool forward(struct exchange *exchange, const struct policy *policy,
 }
 
 /* ---- verdicts ---- */
-
-void auth_challenge(struct exchange *exchange, struct str value)
-{
-	if (value.ptr && exchange->added_count < EXCHANGE_ADDED_MAX)
-		exchange->added[exchange->added_count++] = (struct http_field){
-			STR("www-authenticate"), value, HTTP_FIELD_WWW_AUTHENTICATE};
-}
 
 bool auth_accept(struct exchange *exchange, const struct policy *policy,
 		 const struct policy *found_by, const struct identity_finding *finding)
@@ -174,7 +183,9 @@ enum policy_verdict auth_request_head(struct exchange *exchange, const void *con
 	case AUTH_UNAVAILABLE:
 		break;
 	}
-	if (verdict != AUTH_UNAVAILABLE)
+	if (verdict == AUTH_WRONG)
+		challenge_wrong(exchange, auth);
+	else if (verdict == AUTH_ABSENT)
 		auth_challenge(exchange, auth->challenge);
 	auth_refuse(exchange, policy, verdict, attempt.why);
 	return POLICY_ANSWERED;

@@ -56,7 +56,8 @@ struct auth_forward {
 };
 
 struct auth_conf {
-	struct str challenge; /* value of WWW-Authenticate; ptr NULL: none */
+	struct str challenge;	    /* value of WWW-Authenticate; ptr NULL: none */
+	struct str challenge_wrong; /* where credentials were wrong; ptr NULL: as above */
 	bool optional;
 	bool keep_credentials;
 	struct auth_forward *forwards;

@@ -22,7 +22,7 @@ static const struct {
 } refused[] = {
 	{POLICY(""), "2:13: policy 'p': needs a kind: "},
 	{POLICY("rewrit: {}"), "policy 'p': unknown key 'rewrit'; did you mean 'rewrite'?"},
-	{POLICY("jwt: { issuer: x }"), "2:24: policy 'p': 'jwt' is not supported yet"},
+	{POLICY("cache: { store: x }"), "2:24: policy 'p': 'cache' is not supported yet"},
 	{POLICY("cors: {}, rewrite: { host: x }"),
 	 "policy 'p': has 'cors' already; 'rewrite' is a second kind"},
 	{CONFIG_HEAD "policies: [ { rewrite: { host: x } } ]\n", "policy 1: 'name' is required"},
@@ -151,7 +151,7 @@ static void test_one_mistake_in_a_policy_is_one_error(void **state)
 		CONFIG_HEAD CONFIG_WEB CONFIG_UP
 		"policies: [ { name: bad, rewrite: {} } ]\n"
 		"routes: [ { name: r, policies: bad, proxy: { upstream: shop } } ]\n",
-		POLICY("jwt: {}"),
+		POLICY("cache: {}"),
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
