@@ -202,6 +202,11 @@ bench-http: ## Sluice, nginx and haproxy beside each other over HTTP/1 (root)
 bench-http: all $(BENCH_TOOLS)
 	@tests/bench/bench_http.py $(BENCH_OPTIONS)
 
+.PHONY: bench-gateway
+bench-gateway: ## What each policy adds to a request (root)
+bench-gateway: all $(BENCH_TOOLS)
+	@tests/bench/bench_gateway.py $(BENCH_OPTIONS)
+
 .PHONY: bench-xdp
 bench-xdp: ## The kernel part beside reference programs and nftables (root)
 bench-xdp: all $(BENCH_TOOLS)

@@ -60,7 +60,8 @@ struct totals {
 };
 
 static struct sockaddr_in server;
-static char request[1024];
+static char request[8192];
+static char more_fields[4096]; /* of --field */
 static size_t request_len;
 static bool closing, resuming;
 static SSL_CTX *tls;
@@ -508,6 +509,13 @@ static bool read_options(int *argc, char ***argv)
 				return false;
 		} else if (!strcmp(option, "--resume")) {
 			resuming = true;
+		} else if (!strcmp(option, "--field") && *argc > 2) {
+			size_t len = strlen(more_fields);
+
+			(void)snprintf(more_fields + len, sizeof(more_fields) - len, "%s\r\n",
+				       (*argv)[2]);
+			(*argc)--;
+			(*argv)++;
 		} else if (!strcmp(option, "--sources") && *argc > 2) {
 			source_count = (unsigned int)MIN(strtoul((*argv)[2], NULL, 10), 60000ul);
 			(*argc)--;
@@ -528,8 +536,9 @@ int main(int argc, char **argv)
 	uint64_t start_ns;
 
 	if (!read_options(&argc, &argv)) {
-		fprintf(stderr, "usage: load_http [--close] [--tls] [--resume] [--sources N] "
-				"ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS\n");
+		fprintf(stderr,
+			"usage: load_http [--close] [--tls] [--resume] [--sources N] "
+			"[--field TEXT]... ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS\n");
 		return 2;
 	}
 	server = (struct sockaddr_in){.sin_family = AF_INET,
@@ -539,8 +548,9 @@ int main(int argc, char **argv)
 	count = (unsigned int)strtoul(argv[6], NULL, 10);
 	request_len = (size_t)snprintf(request, sizeof(request),
 				       "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load_http\r\n"
-				       "Accept: */*\r\n%s\r\n",
-				       argv[3], argv[4], closing ? "Connection: close\r\n" : "");
+				       "Accept: */*\r\n%s%s\r\n",
+				       argv[3], argv[4], more_fields,
+				       closing ? "Connection: close\r\n" : "");
 	conns = calloc(count, sizeof(*conns));
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || !count || !conns ||

@@ -110,6 +110,20 @@ def test_the_bench_of_idle_connections_writes_its_figure(tmp_path):
     assert "TLS" in secure["name"]
 
 
+def test_the_bench_of_policies_writes_what_each_adds(tmp_path):
+    output = tmp_path / "gateway.json"
+    done = subprocess.run(
+        [sys.executable, "-B", BENCHES / "bench_gateway.py", "--quick", "--nice", "0", "--output",
+         output], capture_output=True, text=True, timeout=120, check=False,
+        preexec_fn=die_with_parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = {row["name"]: row for row in json.loads(output.read_text())["rows"]}
+    assert rows["api_key proxy_cpu"]["bar"] == rows["rate_limit proxy_cpu"]["bar"] == 0.5
+    for row in rows.values():
+        assert row["ours"] > 0 and row["peer_name"] == "plain"
+        assert row["added"] == pytest.approx(row["ours"] - row["peer"])
+
+
 def test_the_bench_of_http_writes_every_figure_for_every_case(tmp_path):
     output = tmp_path / "http.json"
     done = subprocess.run(

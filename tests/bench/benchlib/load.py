@@ -34,6 +34,8 @@ class Load:
     tls: bool = False    # 1.3, to the proxy's other port
     resume: bool = False # each connection the session of the one before
 
+    fields: tuple = () # of each request, "Name: value"; for load_http
+
     streams: int = 0 # on each connection, of HTTP/2 in clear text; 0: HTTP/1
 
     def command(self, port, seconds):
@@ -49,6 +51,7 @@ class Load:
                     f"http{'s' * self.tls}://127.0.0.1:{port}{self.path}"]
         return [str(build_dir() / "tests/bench/load_http"), *(["--close"] if self.close else []),
                 *(["--tls"] if self.tls else []), *(["--resume"] if self.resume else []),
+                *(word for field in self.fields for word in ("--field", field)),
                 "--sources", str(self.sources), "127.0.0.1", str(port), self.path, self.host,
                 str(self.size_bytes), str(self.connections), str(seconds)]
 
