@@ -7,10 +7,12 @@ the peer (HARDENING 35). Real senders and receivers are nginx and haproxy.
 import contextlib
 import json
 import socket
+import ssl
 import struct
 
 import pytest
 from lib.backend import RawBackend
+from lib.certificates import make_certificate
 from lib.daemon import daemon
 from lib.http2 import Http2
 from lib.netns import BACKEND, CLIENT, CLIENT6, SLUICE, SLUICE6
@@ -19,8 +21,8 @@ from lib.wait import wait_until
 from lib.wire import Wire, request, response
 
 TRUSTED, STRANGER = CLIENT[0], CLIENT[1]
-ACCEPT, REQUIRE, PLAIN, SHORT, FEW = 8101, 8102, 8103, 8104, 8105
-PORTS = {"plain": 9901, "v1": 9902, "v2": 9903, "one": 9904}
+ACCEPT, REQUIRE, PLAIN, SHORT, FEW, SECURE = 8101, 8102, 8103, 8104, 8105, 8106
+PORTS = {"plain": 9901, "v1": 9902, "v2": 9903, "one": 9904, "tlvs": 9905}
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 CONFIG = f"""
@@ -30,10 +32,15 @@ listeners:
   - {{ name: plain, address: [ "{SLUICE}:{PLAIN}", "[{SLUICE6}]:{PLAIN}" ] }}
   - {{ name: short, address: "{SLUICE}:{SHORT}", proxy_protocol: require, timeouts: {{ header: 300ms }} }}
   - {{ name: few, address: "{SLUICE}:{FEW}", proxy_protocol: require, limits: {{ connections_per_source: 2 }} }}
+  - {{ name: secure, address: "{SLUICE}:{SECURE}", tls: {{ certificates: [ {{ cert: one.pem, key: one.key }} ] }} }}
 upstreams:
   - {{ name: plain, endpoints: [ "{BACKEND[0]}:{PORTS['plain']}" ] }}
   - {{ name: v1, endpoints: [ "{BACKEND[0]}:{PORTS['v1']}" ], proxy_protocol: v1 }}
   - {{ name: v2, endpoints: [ "{BACKEND[0]}:{PORTS['v2']}" ], proxy_protocol: v2 }}
+  - name: tlvs
+    endpoints: [ "{BACKEND[0]}:{PORTS['tlvs']}" ]
+    proxy_protocol: v2
+    proxy_protocol_tlvs: [ alpn, authority ]
   - name: one
     endpoints: [ "{BACKEND[0]}:{PORTS['one']}" ]
     proxy_protocol: v1
@@ -64,7 +71,7 @@ def handle(connection):
     """Reads the PROXY header where the port is one of those, and then answers each request."""
     if connection.sock.getsockname()[1] in (PORTS["v1"], PORTS["one"]):
         connection.proxy = connection.read_line()
-    elif connection.sock.getsockname()[1] == PORTS["v2"]:
+    elif connection.sock.getsockname()[1] in (PORTS["v2"], PORTS["tlvs"]):
         head = read_exactly(connection, 16)
         connection.proxy = head + read_exactly(connection, struct.unpack(">H", head[14:])[0])
     while True:
@@ -81,6 +88,7 @@ def read_exactly(connection, count):
 @pytest.fixture(scope="module")
 def node(topology, workdir, engine):
     with daemon(topology, workdir, engine) as sluice:
+        make_certificate(sluice.directory, "one", "tlvs.test")
         sluice.configure(f"  access_log: {{ file: {sluice.directory}/state/access.log }}\n"
                          f"  trusted_proxies: [ {TRUSTED}, \"{CLIENT6[0]}\", 198.18.0.0/15 ]\n"
                          + CONFIG)
@@ -329,6 +337,45 @@ def test_another_clients_idle_connection_gives_up_its_place(node, topology, back
             assert ask(wire, f"PROXY TCP4 {client} 198.51.100.1 1 2\r\n".encode(),
                        host="one.test").body == b"ok"
     assert len(backends["one"].connections) == 3
+
+
+def ask_over_tls(node, alpn, name):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(node.directory / "one.pem")
+    if alpn:
+        context.set_alpn_protocols([alpn])
+    sock = context.wrap_socket(node.topology.connect("client", SLUICE, SECURE, source=STRANGER),
+                               server_hostname=name)
+    if alpn == "h2":
+        client = Http2(sock)
+        for _ in range(2):
+            assert client.ask(pseudo=[(":method", "GET"), (":scheme", "https"),
+                                      (":authority", "tlvs.test"), (":path", "/")]).body == b"ok"
+        client.close()
+    else:
+        with Wire(sock) as wire:
+            assert ask(wire, host="tlvs.test").body == ask(wire, host="tlvs.test").body == b"ok"
+
+
+def test_endpoints_are_told_what_the_handshake_said(node, topology, backends):
+    asked = [("h2", "tlvs.test"), ("http/1.1", "tlvs.test"), ("http/1.1", None), (None, None)]
+    for alpn, name in asked * 2:
+        ask_over_tls(node, alpn, name)
+    with connect(topology, PLAIN, STRANGER) as wire:
+        ask(wire, host="tlvs.test")
+    told = {connection.proxy: len(connection.requests) for connection in backends["tlvs"].connections}
+    heads = []
+    for proxy in told:
+        assert proxy[16:24] == socket.inet_aton(STRANGER) + socket.inet_aton(SLUICE)
+        heads.append((proxy[26:28], proxy[28:]))
+    secure, plain = struct.pack(">H", SECURE), struct.pack(">H", PLAIN)
+    # One each: what one client's handshake said is not told of another's connection.
+    assert sorted(heads) == sorted([
+        (secure, tlv(1, b"h2") + tlv(2, b"tlvs.test")),
+        (secure, tlv(1, b"http/1.1") + tlv(2, b"tlvs.test")),
+        (secure, tlv(1, b"http/1.1")), (secure, b""), (plain, b"")])
+    assert sorted(told.values()) == [1, 4, 4, 4, 4]
 
 
 # ---- real programs

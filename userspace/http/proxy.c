@@ -10,6 +10,8 @@
 #include "http/tunnel.h"
 #include "http/upgrade.h"
 #include "http/worker_internal.h"
+#include "tls/tls_context.h"
+#include "tls/tls_stream.h"
 
 /* Room for the fields we add, without their variable parts. */
 #define HEAD_EXTRA_BYTES (256 + FORWARDING_BYTES + UPGRADE_BYTES)
@@ -111,6 +113,22 @@ static uint16_t write_request_head(struct exchange *exchange, struct str *ret_he
 	return 0;
 }
 
+/* What the client's handshake said; nothing of a connection without TLS. */
+static void describe_tls(const struct exchange *exchange, struct proxy_facts *facts)
+{
+	const struct stream *stream = &exchange->connection->stream;
+	uint32_t tlvs = exchange->upstream->proxy_tlvs;
+	struct tls_facts tls;
+
+	if (!tlvs || !stream_is_tls(stream))
+		return;
+	tls_ssl_facts(tls_stream_ssl(stream), &tls);
+	if (tlvs & UPSTREAM_PROXY_AUTHORITY)
+		facts->authority = tls.sni;
+	if (tlvs & UPSTREAM_PROXY_ALPN)
+		facts->alpn = tls.alpn;
+}
+
 /*
  * Whose connection it is, for an upstream that asks to be told; the key has all of it but the port,
  * which is another one for each connection of a client. False: out of memory.
@@ -127,6 +145,7 @@ static bool write_opening(struct exchange *exchange, struct upstream_call *call)
 	if (!ip_addr_equal(&facts.addresses.source, &exchange->client))
 		facts.addresses.source_port = 0; /* of a connection that is not ours to know */
 	facts.addresses.source = exchange->client;
+	describe_tls(exchange, &facts);
 	call->opening = arena_copy(&exchange->arena,
 				   str_make(room, proxy_header_write(version, &facts, room)));
 	facts.addresses.source_port = 0;

@@ -54,6 +54,11 @@ enum upstream_retry_on {
 	UPSTREAM_RETRY_PER_TRY = 1 << 5, /* whenever there is a per_try */
 };
 
+enum upstream_proxy_tlv {
+	UPSTREAM_PROXY_AUTHORITY = 1 << 0, /* the name that the client asked for by SNI */
+	UPSTREAM_PROXY_ALPN = 1 << 1,	   /* the protocol that was agreed on */
+};
+
 /* Configuration, in the snapshot's arena. Written by config/, read by the workers. */
 struct endpoint_conf {
 	struct sock_addr addr;
@@ -70,6 +75,7 @@ struct upstream_conf {
 	int protocol;		     /* enum upstream_protocol */
 	int balance;		     /* enum upstream_balance */
 	int proxy_protocol;	     /* its version that connections begin with; 0: none */
+	uint32_t proxy_tlvs;	     /* enum upstream_proxy_tlv, of clients that came over TLS */
 	struct tls_client_conf *tls; /* NULL: without TLS */
 	struct upstream_hash_on hash_on;
 	struct {

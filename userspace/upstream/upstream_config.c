@@ -29,6 +29,11 @@ static const struct field_name proxy_protocol_names[] = {
 	{.name = "v2", .value = 2},
 };
 
+static const struct field_name proxy_tlv_names[] = {
+	{.name = "authority", .value = UPSTREAM_PROXY_AUTHORITY},
+	{.name = "alpn", .value = UPSTREAM_PROXY_ALPN},
+};
+
 static const struct field timeout_fields[] = {
 	{.key = "connect",
 	 .kind = FIELD_DURATION_MS,
@@ -232,6 +237,57 @@ static void endpoints_print(struct conf_writer *writer, const char *key, const v
 	conf_write_close(writer);
 }
 
+static int proxy_tlv_read_one(const struct field_context *context, const struct conf_node *node,
+			      const char *what, struct upstream_conf *conf)
+{
+	const char *names[ARRAY_SIZE(proxy_tlv_names)];
+	char value[VALUE_MAX], hint[VALUE_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(proxy_tlv_names); i++) {
+		names[i] = proxy_tlv_names[i].name;
+		if (node->type != CONF_SCALAR || !str_eq_cstr(node->value, names[i]))
+			continue;
+		conf->proxy_tlvs |= (uint32_t)proxy_tlv_names[i].value;
+		return 0;
+	}
+	if (node->refused)
+		return -EINVAL;
+	conf_error(context->errors, node, "%s: expected authority or alpn, got %s%s", what,
+		   conf_describe(node, value, sizeof(value)),
+		   node->type == CONF_SCALAR
+			   ? field_hint(node->value, names, ARRAY_SIZE(names), hint, sizeof(hint))
+			   : "");
+	return -EINVAL;
+}
+
+static int proxy_tlvs_read(const struct field_context *context, const struct conf_node *node,
+			   void *target)
+{
+	char what[WHAT_MAX];
+	int result = 0;
+
+	(void)snprintf(what, sizeof(what), "%s: proxy_protocol_tlvs", context->what);
+	if (list_check(context, node, what))
+		return -EINVAL;
+	conf_for_each (item, node)
+		if (proxy_tlv_read_one(context, item, what, target))
+			result = -EINVAL;
+	return result;
+}
+
+static void proxy_tlvs_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	const struct upstream_conf *conf = target;
+
+	if (!conf->proxy_tlvs)
+		return;
+	conf_write_open_list(writer, key);
+	for (size_t i = 0; i < ARRAY_SIZE(proxy_tlv_names); i++)
+		if (conf->proxy_tlvs & (uint32_t)proxy_tlv_names[i].value)
+			conf_write_plain(writer, NULL, proxy_tlv_names[i].name);
+	conf_write_close(writer);
+}
+
 static int tls_read(const struct field_context *context, const struct conf_node *node, void *target)
 {
 	struct upstream_conf *conf = target;
@@ -273,6 +329,10 @@ static const struct field upstream_fields[] = {
 	 .names = proxy_protocol_names,
 	 .name_count = ARRAY_SIZE(proxy_protocol_names),
 	 .default_text = "off"},
+	{.key = "proxy_protocol_tlvs",
+	 .kind = FIELD_CUSTOM,
+	 .read = proxy_tlvs_read,
+	 .print = proxy_tlvs_print},
 	{.key = "tls", .kind = FIELD_CUSTOM, .read = tls_read, .print = tls_print},
 	{.key = "hash_on",
 	 .kind = FIELD_CUSTOM,
@@ -312,6 +372,13 @@ static int check_together(const struct field_context *context, const struct conf
 	const struct conf_node *hash_on = conf_get(node, "hash_on");
 	const struct conf_node *slow_start = conf_get(node, "slow_start");
 
+	if (conf->proxy_tlvs && conf->proxy_protocol != 2) {
+		conf_error_key(context->errors, conf_get(node, "proxy_protocol_tlvs"),
+			       "%s: 'proxy_protocol_tlvs' needs 'proxy_protocol: v2', which has "
+			       "room for them",
+			       what);
+		return -EINVAL;
+	}
 	if (conf->balance == UPSTREAM_MAGLEV && !hash_on) {
 		conf_error(context->errors, conf_get(node, "balance"),
 			   "%s: balance: maglev needs 'hash_on', which says what keeps a client "

@@ -343,7 +343,8 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 		  "budget: 12.5% }\n"
 		  "    ejection: { consecutive_failures: 3, base: 10s, max: 30% }\n"
 		  "    slow_start: 30s\n"
-		  "    proxy_protocol: v2\n");
+		  "    proxy_protocol: v2\n"
+		  "    proxy_protocol_tlvs: [ alpn, authority ]\n");
 	assert_int_equal(loaded.snapshot->upstream_count, 2);
 	upstream = &loaded.snapshot->upstreams[0];
 	assert_str(upstream->name, "one");
@@ -366,6 +367,7 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->ejection.max_share, 5000);
 	assert_int_equal(upstream->slow_start_ms, 0);
 	assert_int_equal(upstream->proxy_protocol, 0);
+	assert_int_equal(upstream->proxy_tlvs, 0);
 	assert_int_equal(upstream->hash_on.kind, UPSTREAM_HASH_NONE);
 
 	upstream = &loaded.snapshot->upstreams[1];
@@ -392,6 +394,7 @@ static void test_every_key_of_an_upstream_is_read(void **state)
 	assert_int_equal(upstream->ejection.max_share, 3000);
 	assert_int_equal(upstream->slow_start_ms, 30000);
 	assert_int_equal(upstream->proxy_protocol, 2);
+	assert_int_equal(upstream->proxy_tlvs, UPSTREAM_PROXY_ALPN | UPSTREAM_PROXY_AUTHORITY);
 	assert_int_equal(upstream->schedule_len, 4);
 	assert_null(upstream->endpoints[0].endpoint);
 	loaded_done(&loaded);

@@ -325,6 +325,14 @@ static void test_upstream_errors(void **state)
 static void test_upstream_policy_errors(void **state)
 {
 	static const struct bad_row rows[] = {
+		{ONE_UPSTREAM "    proxy_protocol: v1\n    proxy_protocol_tlvs: [ alpn ]\n",
+		 "sluice.yaml:6:5: upstream 'a': 'proxy_protocol_tlvs' needs 'proxy_protocol: v2', "
+		 "which has room for them\n"},
+		{ONE_UPSTREAM "    proxy_protocol: v2\n    proxy_protocol_tlvs: [ alpm, {} ]\n",
+		 "sluice.yaml:6:28: upstream 'a': proxy_protocol_tlvs: expected authority or alpn, "
+		 "got 'alpm'; did you mean 'alpn'?\n"
+		 "sluice.yaml:6:34: upstream 'a': proxy_protocol_tlvs: expected authority or alpn, "
+		 "got a mapping\n"},
 		{ONE_UPSTREAM "    balance: maglev\n",
 		 "sluice.yaml:5:14: upstream 'a': balance: maglev needs 'hash_on', which says what "
 		 "keeps a client with its endpoint\n"},
