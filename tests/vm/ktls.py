@@ -32,6 +32,7 @@ version: 1
 node:
   workers: 1
   user: nobody
+  drain: 60s
   io: {engine}
   state_dir: {scratch}/state
   bpffs: /sys/fs/bpf/{name}
@@ -196,6 +197,20 @@ def check_slow_reader(version, contents):
     client.expect_end()
 
 
+def check_stop(version, contents, daemon):
+    """An answer that is under way when the daemon is told to stop is whole, too."""
+    client = Client(version, room=4096)
+    client.ask("GET", "/files/large")
+    head = client.receive() # so that it has begun; the rest does not fit into the socket
+    daemon.process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + LIMIT_S
+    while '"draining"' not in daemon.sluice("-j", "status"):
+        assert time.monotonic() < deadline, "no draining"
+    client.rest = head
+    assert digest(client.body()) == digest(contents["large"]), "at the end"
+    client.expect_end()
+
+
 def check_http2(scratch, contents):
     for version in VERSIONS:
         got = subprocess.run(["curl", "-sSk", "--http2", "--tls-max", version, "--noproxy", "*",
@@ -281,6 +296,7 @@ def run(engine, scratch):
         assert counters["ktls_sends"] == counters["tls_handshakes"] == sent, (counters, sent)
         status = daemon.sluice("status")
         assert "the kernel encrypts, and decrypts TLS 1.2" in status and "seccomp on" in status, status
+        check_stop("1.3", contents, daemon)
         daemon.stop()
         assert stat()["TlsCurrTxSw"] == before["TlsCurrTxSw"], "connections are left"
     except Exception:

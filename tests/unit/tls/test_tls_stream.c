@@ -166,6 +166,11 @@ static void test_long_pieces_are_records_of_their_own(void **state)
 	char *sent = malloc(LEN + 384), *got = malloc(LEN + 384);
 	size_t at = 0;
 
+	if (getenv("SLUICE_TEST_KTLS") && tls_ktls_support()->sends) {
+		free(sent);
+		free(got);
+		skip(); /* the kernel fills each */
+	}
 	assert_true(sent && got);
 	for (size_t i = 0; i < LEN + 384; i++)
 		sent[i] = (char)(i * 11 + i / 253);
