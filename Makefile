@@ -71,7 +71,7 @@ endif
 BASE_CFLAGS := -std=gnu11 -g -D_GNU_SOURCE $(WARNINGS) $(INCLUDES) $(PACKAGE_CFLAGS)
 ALL_CFLAGS := $(BASE_CFLAGS) $(HARDEN_CFLAGS) $(VARIANT_CFLAGS) $(CFLAGS)
 ALL_LDFLAGS := $(HARDEN_LDFLAGS) $(VARIANT_LDFLAGS) $(LDFLAGS)
-ALL_LIBS := $(PACKAGE_LIBS) -lpthread -lm
+ALL_LIBS := $(PACKAGE_LIBS) -lcrypt -lpthread -lm
 FUZZ_CFLAGS := $(BASE_CFLAGS) -O1 -fno-omit-frame-pointer -DSLUICE_FUZZ=1
 # What the programs read of the kernel is its stable interface and packets: nothing needs to be
 # relocated, which would read all types of the kernel for each object that is loaded.

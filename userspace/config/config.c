@@ -13,6 +13,7 @@
 #include "config/service_config.h"
 #include "filter/api_key.h"
 #include "filter/authorize.h"
+#include "filter/basic.h"
 #include "filter/cors.h"
 #include "filter/external_auth.h"
 #include "filter/jwt.h"
@@ -90,8 +91,9 @@ static const struct field root_fields[] = {
 
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
-	&api_key_policy, &authorize_policy,  &cors_policy,    &external_auth_policy,
-	&jwt_policy,	 &rate_limit_policy, &rewrite_policy, &transform_policy,
+	&api_key_policy,    &authorize_policy,	   &basic_policy,
+	&cors_policy,	    &external_auth_policy, &jwt_policy,
+	&rate_limit_policy, &rewrite_policy,	   &transform_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)

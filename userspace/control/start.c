@@ -14,6 +14,7 @@
 #include "config/config.h"
 #include "control/config_files.h"
 #include "control/reload.h"
+#include "io/work_pool.h"
 #include "kern/access_overlay.h"
 #include "kern/owner_lock.h"
 
@@ -22,6 +23,9 @@
 #define RECV_BUFS_MAX_LEAST  32u
 #define RECV_BUFS_MAX_MOST   32768u
 #define RECV_BUFS_READY_MOST 256u
+/* Passwords: two at a time, and who would wait for more than these is told so. */
+#define WORK_THREADS   2u
+#define WORK_QUEUE_MAX 64u
 /* With less than this for each worker a few slow peers bring any of the levels of memory about. */
 #define MEMORY_PER_WORKER    ((uint64_t)4 << 20)
 #define UNREADABLE_BYTES_MAX 65536u
@@ -431,6 +435,11 @@ int start_workers(struct daemon *daemon, void (*on_exit)(struct worker *worker, 
 	r = http_node_new(daemon->worker_count, node->memory_limit_bytes, &daemon->http_node);
 	if (r)
 		return error_set(err, r, "out of memory for the node's limits");
+	r = work_pool_new(WORK_THREADS, WORK_QUEUE_MAX,
+			  daemon->has_user ? privileges_drop_worker : NULL,
+			  &daemon->http_node->work, err);
+	if (r)
+		return r;
 	config.node = daemon->http_node;
 	daemon->workers = calloc(daemon->worker_count, sizeof(struct worker *));
 	if (!daemon->workers)

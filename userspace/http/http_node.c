@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "io/work_pool.h"
 
 static const unsigned int begins_percent[MEMORY_LEVEL_COUNT] = {0, 75, 85, 95};
 static const unsigned int ends_percent[MEMORY_LEVEL_COUNT] = {0, 70, 80, 90};
@@ -58,6 +59,7 @@ void http_node_free(struct http_node *node)
 {
 	if (!node)
 		return;
+	work_pool_free(node->work);
 	source_table_free(node->sources);
 	free(node->rows);
 	free(node);

@@ -22,6 +22,8 @@
 
 #include "http/source_table.h"
 
+struct work_pool;
+
 /* symbol, name for people and JSON */
 #define MEMORY_LEVELS(X)                                                                           \
 	X(EASY, "easy")                                                                            \
@@ -48,7 +50,8 @@ struct http_node {
 	struct source_table *sources;
 	uint64_t memory_limit_bytes;
 	unsigned int worker_count;
-	atomic_uint level; /* enum memory_level of the sum; any worker writes what it found */
+	struct work_pool *work; /* NULL: nothing is done off the loops; freed with the node */
+	atomic_uint level;	/* enum memory_level of the sum; any worker writes what it found */
 	struct http_node_row *rows; /* one per worker */
 };
 

@@ -127,6 +127,7 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	list_init(&worker->connections);
 	timer_init(&worker->drain_timer, on_drain_timer);
 	worker_memory_init(worker, node);
+	worker->work = node ? node->work : NULL;
 	worker->config = worker_snapshot_new(snapshot);
 	ret = worker->config ? upstream_pools_new(loop, index, &worker->segments, &worker->tls,
 						  &worker->pools)

@@ -8,7 +8,6 @@
 
 /* Kinds of the contract that are not built. */
 static const struct field kinds_not_yet[] = {
-	{.key = "basic", .kind = FIELD_NOT_YET},
 	{.key = "hmac", .kind = FIELD_NOT_YET},
 	{.key = "client_certificate", .kind = FIELD_NOT_YET},
 	{.key = "concurrency", .kind = FIELD_NOT_YET},

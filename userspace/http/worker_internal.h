@@ -22,6 +22,7 @@ struct http_worker {
 	struct upstream_pools *pools;
 	struct send_segment_cache segments;
 	struct worker_memory memory;
+	struct work_pool *work;	    /* the node's; NULL: there is none (tests) */
 	uint64_t refused_logged_ms; /* when a refusal by source was last logged */
 	struct tls_worker *tls;	    /* made for the first connection that needs it */
 	uint64_t tls_logged_ms;	    /* when a handshake that failed was last logged */
