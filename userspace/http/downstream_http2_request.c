@@ -141,23 +141,34 @@ static void request_over(struct downstream_stream *stream)
 			     stream->request_trailer_count);
 }
 
+/* The first of what is held, with a reference of its buffer. */
+static struct str take_held(struct downstream_stream *stream, struct recv_buf **ret_buf)
+{
+	struct str data = send_queue_front(&stream->held, ret_buf);
+
+	recv_buf_ref(*ret_buf);
+	send_queue_drop(&stream->held, data.len);
+	return data;
+}
+
 void downstream_http2_give_held(struct downstream_stream *stream)
 {
 	bool any = !send_queue_is_empty(&stream->held);
 
+	/* What is given may be refused, which lets go of the rest: it is out of the queue by then. */
 	while (!send_queue_is_empty(&stream->held) &&
 	       (!is_wanted(stream) || !exchange_request_blocked(stream->exchange))) {
 		struct recv_buf *buf;
-		struct str data = send_queue_front(&stream->held, &buf);
+		struct str data = take_held(stream, &buf);
 
 		if (!is_wanted(stream))
 			http2_consumed(&stream->conn->http2, stream->wire.id, data.len);
 		else
 			give(stream, data, buf);
-		send_queue_drop(&stream->held, data.len);
+		recv_buf_unref(buf);
 	}
 	if (send_queue_is_empty(&stream->held)) {
-		if (stream->request_ended && any)
+		if (stream->request_ended && any && !stream->exchange->request_done)
 			request_over(stream);
 		else if (!stream->request_ended && !stream->exchange->request.protocol.ptr)
 			pace_wait(&stream->request_pace, conn_now_ms(stream->conn));
@@ -206,10 +217,10 @@ static void give_rest(struct downstream_stream *stream)
 {
 	while (!send_queue_is_empty(&stream->held)) {
 		struct recv_buf *buf;
-		struct str data = send_queue_front(&stream->held, &buf);
+		struct str data = take_held(stream, &buf);
 
 		give(stream, data, buf);
-		send_queue_drop(&stream->held, data.len);
+		recv_buf_unref(buf);
 	}
 	if (!stream->exchange->request_done)
 		request_over(stream);

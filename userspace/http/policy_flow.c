@@ -459,7 +459,8 @@ static void send_head(struct exchange *exchange)
 	unsigned int added_count = exchange->added_count;
 
 	chain->response.bodyless = head->framing == HTTP_FRAMING_NONE;
-	chain->counts_length = head->framing == HTTP_FRAMING_LENGTH;
+	/* Where no step is in between nothing can change it, and it may go as a pipe. */
+	chain->counts_length = head->framing == HTTP_FRAMING_LENGTH && chain->response.lanes;
 	chain->left_bytes = head->content_length;
 	exchange->status = head->status;
 	exchange->head_sent = true;
