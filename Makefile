@@ -48,7 +48,7 @@ VERSION := $(or $(shell git describe --tags --exact-match --match 'v*' 2>/dev/nu
 	$(shell cat VERSION)$(shell git rev-parse --short HEAD 2>/dev/null | sed 's/^/+/'))
 
 PACKAGES := libbpf libxdp libnl-3.0 libnl-route-3.0 liburing openssl yaml-0.1 jansson \
-	libcap-ng libseccomp libxxhash libpcre2-8 libnghttp2
+	libcap-ng libseccomp libxxhash libpcre2-8 libnghttp2 zlib libzstd libbrotlienc libbrotlidec
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 

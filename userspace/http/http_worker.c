@@ -125,6 +125,7 @@ int http_worker_new(struct loop *loop, unsigned int index, struct snapshot *snap
 	worker->index = index;
 	random_init(&worker->random);
 	list_init(&worker->connections);
+	worker->coders.account = &worker->memory.counted_bytes;
 	timer_init(&worker->drain_timer, on_drain_timer);
 	worker_memory_init(worker, node);
 	worker->work = node ? node->work : NULL;
@@ -220,6 +221,7 @@ void worker_free_caches(struct http_worker *worker)
 	downstream_http2_cache_free(worker);
 	upstream_pools_trim(worker->pools);
 	send_segment_cache_trim(&worker->segments);
+	coder_cache_trim(&worker->coders);
 	if (worker->tls)
 		tls_worker_trim(worker->tls);
 	loop_trim(worker->loop);

@@ -10,6 +10,7 @@
 #include "http/exchange.h"
 #include "http/http_worker.h"
 #include "http/worker_memory.h"
+#include "proto/coding/coding.h"
 
 struct downstream;
 struct http2_chunk;
@@ -21,6 +22,7 @@ struct http_worker {
 	struct worker_snapshot *config; /* the current one */
 	struct upstream_pools *pools;
 	struct send_segment_cache segments;
+	struct coder_cache coders;
 	struct worker_memory memory;
 	struct work_pool *work;	    /* the node's; NULL: there is none (tests) */
 	uint64_t refused_logged_ms; /* when a refusal by source was last logged */

@@ -14,6 +14,7 @@
 #define AUTH(inside)                                                                               \
 	CONFIG_HEAD CONFIG_UP "policies: [ { name: p, external_auth: { " inside " } } ]\n"
 #define CORS(inside)	  POLICY("cors: { " inside " }")
+#define COMPRESS(inside)  POLICY("compress: { " inside " }")
 #define TRANSFORM(inside) POLICY("transform: { " inside " }")
 #define PROXY		  "proxy: { upstream: shop }"
 
@@ -88,6 +89,15 @@ static const struct {
 	{CORS("origins: \"*\", credentials: on"), "'credentials' for every origin would let"},
 	{CORS("origins: \"*\", methods: [ \"G T\" ]"), "cors: methods: 'G T' cannot be a name"},
 	{CORS("origins: \"*\", max_age: 2d"), "cors: max_age: "},
+	{COMPRESS("algorithms: [ gzi ]"),
+	 "compress: algorithms: expected zstd, br or gzip, got 'gzi'; did you mean 'gzip'?"},
+	{COMPRESS("algorithms: x-gzip"), "algorithms: expected zstd, br or gzip, got 'x-gzip'"},
+	{COMPRESS("algorithms: []"), "compress: algorithms: needs at least one"},
+	{COMPRESS("algorithms: [ br, br ]"), "compress: algorithms: 'br' is listed twice"},
+	{COMPRESS("types: json"), "compress: types: 'json' is no media type"},
+	{COMPRESS("min_size: x"), "compress: min_size: "},
+	{POLICY("decompress: { max_ratio: 0 }"), "decompress: max_ratio: must be 1 to 10000"},
+	{POLICY("decompress: { max_size: 0 }"), "decompress: max_size: "},
 	{TRANSFORM(""), "policy 'p': transform: changes nothing; it needs 'request' or 'response'"},
 	{TRANSFORM("request: {}"), "transform: changes nothing"},
 	{TRANSFORM("request: { json: {} }"), "transform: request: 'json' is not supported yet"},
@@ -218,6 +228,10 @@ static void test_policies_are_printed_as_they_are_read(void **state)
 		"\"https://*.b.test:8443\" ], methods: [ GET, PUT ], headers: x-a, expose_headers: "
 		"[ x-b ], credentials: on, max_age: 10m } }\n"
 		"  - { name: all-pages, cors: { origins: \"*\", headers: \"*\" } }\n"
+		"  - { name: small, compress: { algorithms: [ gzip, zstd ], min_size: 2KiB, types: "
+		"[ \"text/*\", a/b ] } }\n"
+		"  - { name: usual, compress: {} }\n"
+		"  - { name: plain, decompress: { max_size: 1MiB, max_ratio: 7 } }\n"
 		"  - { name: shape-less, transform: { response: { headers: { remove: server } } } "
 		"}\n"
 		"  - { name: ask-too, external_auth: { upstream: shop, path: / } }\n"
