@@ -155,7 +155,8 @@ void downstream_http2_give_held(struct downstream_stream *stream)
 {
 	bool any = !send_queue_is_empty(&stream->held);
 
-	/* What is given may be refused, which lets go of the rest: it is out of the queue by then. */
+	/* What is given may be refused, which lets go of the rest: it is out of the queue by then.
+	 */
 	while (!send_queue_is_empty(&stream->held) &&
 	       (!is_wanted(stream) || !exchange_request_blocked(stream->exchange))) {
 		struct recv_buf *buf;
