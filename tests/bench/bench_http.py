@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """
 Sluice beside nginx and haproxy as HTTP/1 proxies, in clear text and with TLS 1.3, and beside nghttpx
-and h2o too with HTTP/2 (in clear text) in front: the same backend, the same load, one machine, rounds in turn. Prints one table
-and writes build/bench/http.json. Needs root.
+and h2o too with HTTP/2 (in clear text and with TLS) in front: the same backend, the same load, one
+machine, rounds in turn. Prints one table and writes build/bench/http.json. Needs root. Where
+connections are kept, what is measured begins when all of them stand and have had an answer.
 
 What runs where: with one worker the proxy has CPU 0 for itself, load and backend share the others;
 with two workers nothing is held anywhere, but each proxy pins its own workers. All of it talks over
@@ -48,6 +49,8 @@ CASES = {
     "resumed": (Load("/bytes/128", 128, 16, close=True, tls=True, resume=True), SMALL, 1 / 1.25),
     "h2": (Load("/bytes/128", 128, 10, streams=10), HTTP2, 0.7),
     "h2-single": (Load("/bytes/128", 128, 50, streams=1), HTTP2, 0.7),
+    "h2-tls": (Load("/bytes/128", 128, 10, streams=10, tls=True), HTTP2, 0.7),
+    "h2-tls-single": (Load("/bytes/128", 128, 50, streams=1, tls=True), HTTP2, 0.7),
 }
 
 

@@ -4,7 +4,7 @@
  * connection is compared byte by byte with what byte_server sends, the others are thrown away
  * inside the kernel (MSG_TRUNC), so that copying them is not what is measured.
  *
- * usage: load_http [--close] [--tls] [--resume] [--sources N] ADDRESS PORT PATH HOST BYTES
+ * usage: load_http [--close] [--tls] [--resume] [--warm] [--sources N] ADDRESS PORT PATH HOST BYTES
  *                  CONNECTIONS SECONDS
  *
  * --close: "Connection: close", one connection per request; the server has to close it.
@@ -13,7 +13,8 @@
  * --tls: TLS 1.3 with TLS_AES_128_GCM_SHA256, X25519 and an ECDSA certificate of P-256: nothing
  * else is offered, so all servers do the same. --resume: each connection resumes the session of the
  * one before it in its place. Both kinds of handshakes are counted. BYTES -1: answers of any
- * length.
+ * length. --warm: each connection has one answer first; then it says "warm", and goes on, and
+ * begins to count, once a line comes by standard input.
  *
  * Prints one JSON object. Exit status 1 when anything was not as it must be.
  */
@@ -63,13 +64,17 @@ static struct sockaddr_in server;
 static char request[8192];
 static char more_fields[4096]; /* of --field */
 static size_t request_len;
-static bool closing, resuming;
+static bool closing, resuming, warming;
+static unsigned int warming_count; /* connections that have no answer yet */
+static struct conn *conns;
+static unsigned int conn_count;
+static double run_seconds;
 static SSL_CTX *tls;
 static const char *host;
 static unsigned int source_count;
 static long long expected_bytes;
 static int epoll_fd;
-static uint64_t end_ns;
+static uint64_t start_ns, end_ns;
 static struct totals totals;
 static uint64_t latency[BUCKETS];
 static uint64_t latency_max_ns;
@@ -201,10 +206,14 @@ static ssize_t tls_recv(struct conn *conn, char *data, size_t len)
 
 /* ---- one connection ---- */
 
+static void warm_one(void);
+
 static void conn_close(struct conn *conn)
 {
 	if (conn->fd < 0)
 		return;
+	if (warming && !conn->answered)
+		warm_one();
 	if (conn->ssl)
 		tls_end(conn);
 	(void)close(conn->fd);
@@ -259,10 +268,12 @@ static void conn_open(struct conn *conn)
 	conn->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (conn->fd < 0) {
 		totals.connect_errors++;
+		if (warming)
+			warm_one();
 		return;
 	}
 	open_count++;
-	conn->connecting = conn->securing = false;
+	conn->connecting = conn->securing = conn->answered = false;
 	if (!closing || tls)
 		(void)setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	if (source_count && bind_source(conn))
@@ -285,6 +296,35 @@ fail:
 	conn_close(conn);
 }
 
+/* All that have an answer wait for the word, which somebody gives who looks at a clock before it.
+ */
+static void warm_one(void)
+{
+	char line[8];
+
+	if (--warming_count)
+		return;
+	warming = false;
+	printf("warm\n");
+	(void)fflush(stdout);
+	if (!fgets(line, sizeof(line), stdin))
+		fprintf(stderr, "load_http: nobody gave the word\n"); /* go on all the same */
+	totals.requests = totals.bytes = 0;
+	memset(latency, 0, sizeof(latency));
+	latency_max_ns = 0;
+	start_ns = now_ns();
+	end_ns = start_ns + (uint64_t)(run_seconds * 1e9);
+	for (unsigned int i = 0; i < conn_count; i++) {
+		if (conns[i].fd < 0 || !conns[i].answered)
+			continue;
+		conns[i].start_ns = start_ns;
+		if (conn_ask(&conns[i]) < 0) {
+			totals.early_ends++;
+			conn_close(&conns[i]);
+		}
+	}
+}
+
 static void conn_answered(struct conn *conn)
 {
 	uint64_t now = now_ns(), took_ns = now - conn->start_ns;
@@ -300,7 +340,9 @@ static void conn_answered(struct conn *conn)
 	conn->start_ns = now;
 	if (closing)
 		return; /* the end of the stream comes next */
-	if (now >= end_ns)
+	if (warming)
+		warm_one();
+	else if (now >= end_ns)
 		conn_close(conn);
 	else if (conn_ask(conn) < 0) {
 		totals.early_ends++;
@@ -443,14 +485,16 @@ static void on_output(struct conn *conn)
 
 /* ---- the run ---- */
 
-static void run(struct conn *conns, unsigned int count)
+static void run(void)
 {
 	struct epoll_event events[256];
 
-	for (unsigned int i = 0; i < count; i++) {
+	for (unsigned int i = 0; i < conn_count; i++) {
 		conns[i].number = i;
-		conn_open(&conns[i]);
+		conns[i].fd = -1;
 	}
+	for (unsigned int i = 0; i < conn_count; i++)
+		conn_open(&conns[i]);
 	while (open_count) {
 		int ready = epoll_wait(epoll_fd, events, ARRAY_SIZE(events), 100);
 
@@ -516,6 +560,8 @@ static bool read_options(int *argc, char ***argv)
 				       (*argv)[2]);
 			(*argc)--;
 			(*argv)++;
+		} else if (!strcmp(option, "--warm")) {
+			warming = true;
 		} else if (!strcmp(option, "--sources") && *argc > 2) {
 			source_count = (unsigned int)MIN(strtoul((*argv)[2], NULL, 10), 60000ul);
 			(*argc)--;
@@ -526,18 +572,14 @@ static bool read_options(int *argc, char ***argv)
 		(*argc)--;
 		(*argv)++;
 	}
-	return *argc == 8 && (tls || !resuming);
+	return *argc == 8 && (tls || !resuming) && !(warming && closing);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned int count;
-	struct conn *conns;
-	uint64_t start_ns;
-
 	if (!read_options(&argc, &argv)) {
 		fprintf(stderr,
-			"usage: load_http [--close] [--tls] [--resume] [--sources N] "
+			"usage: load_http [--close] [--tls] [--resume] [--warm] [--sources N] "
 			"[--field TEXT]... ADDRESS PORT PATH HOST BYTES CONNECTIONS SECONDS\n");
 		return 2;
 	}
@@ -545,21 +587,22 @@ int main(int argc, char **argv)
 				      .sin_port = htons((uint16_t)atoi(argv[2]))};
 	expected_bytes = atoll(argv[5]);
 	host = argv[4];
-	count = (unsigned int)strtoul(argv[6], NULL, 10);
+	conn_count = warming_count = (unsigned int)strtoul(argv[6], NULL, 10);
+	run_seconds = strtod(argv[7], NULL);
 	request_len = (size_t)snprintf(request, sizeof(request),
 				       "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: load_http\r\n"
 				       "Accept: */*\r\n%s%s\r\n",
 				       argv[3], argv[4], more_fields,
 				       closing ? "Connection: close\r\n" : "");
-	conns = calloc(count, sizeof(*conns));
+	conns = calloc(conn_count, sizeof(*conns));
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	if (inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || !count || !conns ||
+	if (inet_pton(AF_INET, argv[1], &server.sin_addr) != 1 || !conn_count || !conns ||
 	    epoll_fd < 0 || request_len >= sizeof(request)) {
 		fprintf(stderr, "load_http: bad arguments\n");
 		return 2;
 	}
 	start_ns = now_ns();
-	end_ns = start_ns + (uint64_t)(strtod(argv[7], NULL) * 1e9);
-	run(conns, count);
+	end_ns = start_ns + (uint64_t)(run_seconds * 1e9);
+	run();
 	return report((double)(now_ns() - start_ns) / 1e9);
 }

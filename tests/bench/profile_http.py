@@ -2,7 +2,7 @@
 """
 Where the CPU of a proxy goes, under the loads of bench_http.py. Needs root, and perf or strace.
 
-  perf      samples of all its threads by symbol, then by the share of whole call chains
+  perf      samples of all its threads by object, by symbol, and by the share of whole call chains
   syscalls  system calls per request, by strace (which slows everything: counts only)
   events    io_uring entries and completions, system calls, packets, switches per request
   samples   runs one after another, unprofiled
@@ -70,8 +70,8 @@ class Profile:
         sample = self.run_beside("perf", "record", "-q", "-e", "cpu-clock", "-F", "4000", "-g",
                                  "-o", data, "-p", self.pid_list())
         self.show(sample)
-        for more in ("--no-children", "--children"):
-            report = subprocess.run(["perf", "report", "-i", data, "--stdio", "-g", "none", more],
+        for more in (("--no-children", "--sort", "dso"), ("--no-children",), ("--children",)):
+            report = subprocess.run(["perf", "report", "-i", data, "--stdio", "-g", "none", *more],
                                     capture_output=True, text=True, check=False).stdout
             lines = [line for line in report.splitlines() if line and not line.startswith("#")]
             print("\n" + "\n".join(lines[:self.options.lines]))

@@ -25,7 +25,7 @@ def answer(content, status="200 OK", length=None):
     return f"HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n".encode() + content
 
 
-def load_from(reply):
+def load_from(reply, *options):
     """What load_http says of a server that gives this reply to every request, and its exit code."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -41,12 +41,14 @@ def load_from(reply):
 
         thread = Thread(serve)
         done = subprocess.run(
-            [build_dir() / "tests/bench/load_http", "127.0.0.1", str(listener.getsockname()[1]),
-             "/bytes/1000", "bench.example", "1000", "1", "0.05"], capture_output=True, text=True,
-            timeout=60, check=False, preexec_fn=die_with_parent)
+            [build_dir() / "tests/bench/load_http", *options, "127.0.0.1",
+             str(listener.getsockname()[1]), "/bytes/1000", "bench.example", "1000", "1", "0.05"],
+            input="go\n", capture_output=True, text=True, timeout=60, check=False,
+            preexec_fn=die_with_parent)
         listener.shutdown(socket.SHUT_RDWR)
     thread.finish()
-    return json.loads(done.stdout), done.returncode
+    *before, found = done.stdout.splitlines()
+    return before, json.loads(found), done.returncode
 
 
 @pytest.mark.parametrize("reply, error", [
@@ -58,9 +60,19 @@ def load_from(reply):
     (b"HTTP/1.1 200 OK\r\n\r\n", "length"),
 ], ids=["good", "status", "length", "content", "short", "no-length"])
 def test_the_load_generator_fails_for_each_wrong_answer(reply, error):
-    found, code = load_from(reply)
+    _, found, code = load_from(reply)
     wrong = {name for name, count in found["errors"].items() if count}
     assert (wrong, code) == ({error} if error else set(), 1 if error else 0)
+
+
+@pytest.mark.parametrize("reply, error", [
+    (answer(body(1000)), None), (answer(body(1000), "503 Service Unavailable"), "status"),
+], ids=["good", "status"])
+def test_the_load_generator_counts_from_the_word_on(reply, error):
+    before, found, code = load_from(reply, "--warm")
+    wrong = {name for name, count in found["errors"].items() if count}
+    assert (before, wrong, code) == (["warm"], {error} if error else set(), 1 if error else 0)
+    assert bool(found["requests"]) != bool(error)
 
 
 @pytest.mark.parametrize("close, resume, full, resumed, good", [

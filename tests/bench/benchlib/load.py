@@ -3,16 +3,18 @@ The load: one run of a generator against one port, for a fixed time. Its figures
 they are believed: answers with another status or length than expected, connections that failed or
 ended early make the run, and with it the bench, fail.
 """
+import contextlib
 import json
 import os
 import re
 import subprocess
 from dataclasses import dataclass
 
-from .machine import build_dir, set_affinity
+from .machine import build_dir, process_cpu_ns, set_affinity
 from .programs import HOST
 
 GRACE_S = 30
+WARM_UP_S = 0.2 # of h2load
 
 
 class BadLoad(Exception):
@@ -36,13 +38,23 @@ class Load:
 
     fields: tuple = () # of each request, "Name: value"; for load_http
 
-    streams: int = 0 # on each connection, of HTTP/2 in clear text; 0: HTTP/1
+    streams: int = 0 # on each connection, of HTTP/2; 0: HTTP/1
+
+    def mark(self):
+        """The line by which it says that all connections stand, and counting begins. None: at once."""
+        if self.streams:
+            # In clear text connections open for next to nothing.
+            return "Main benchmark duration is started" if self.tls else None
+        return None if self.close or self.tool == "wrk" else "warm"
 
     def command(self, port, seconds):
         if self.streams:
             return ["h2load", "-t1", f"-c{self.connections}", f"-m{self.streams}",
-                    f"-D{round(seconds * 1000)}ms", "-H", f":authority: {self.host}",
-                    f"http://127.0.0.1:{port}{self.path}"]
+                    f"-D{round(seconds * 1000)}ms",
+                    *([f"--warm-up-time={round(WARM_UP_S * 1000)}ms"] if self.mark() else []),
+                    "--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519",
+                    "-H", f":authority: {self.host}",
+                    f"http{'s' * self.tls}://127.0.0.1:{port}{self.path}"]
         if self.tool == "wrk":
             # One source address and no look at lengths: a second opinion, not the measure.
             close = ["-H", "Connection: close"] if self.close else []
@@ -52,27 +64,50 @@ class Load:
         return [str(build_dir() / "tests/bench/load_http"), *(["--close"] if self.close else []),
                 *(["--tls"] if self.tls else []), *(["--resume"] if self.resume else []),
                 *(word for field in self.fields for word in ("--field", field)),
+                *(["--warm"] if self.mark() else []),
                 "--sources", str(self.sources), "127.0.0.1", str(port), self.path, self.host,
                 str(self.size_bytes), str(self.connections), str(seconds)]
 
-    def run(self, port, seconds, cpus=None):
-        """A dict: requests, seconds, p50_us, p99_us, cpu_ns (of the generator)."""
-        with subprocess.Popen(self.command(port, seconds), stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True,
+    def run(self, port, seconds, cpus=None, begin=lambda: None):
+        """
+        A dict: requests, seconds, p50_us, p99_us, cpu_ns (of the generator). Calls begin() just
+        before what is counted: where connections are kept, all of them stand by then.
+        """
+        output, before_ns = "", 0
+        if not self.mark():
+            begin()
+        with subprocess.Popen(self.command(port, seconds), stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                               preexec_fn=set_affinity(cpus)) as process:
-            output = process.stdout.read()
+            if self.mark():
+                output = self._wait_for_mark(process)
+                before_ns = process_cpu_ns(process.pid)
+                begin()
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write("go\n")
+                    process.stdin.flush()
+            output += process.stdout.read()
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if self.streams:
             found = self._read_h2load(output)
         else:
             found = self._read_wrk(output) if self.tool == "wrk" else self._read_own(output)
-        if self.tls and self.tool != "wrk":
+        if self.tls and not self.streams and self.tool != "wrk":
             self._check_handshakes(found)
         if process.returncode or any(found["errors"].values()) or not found["requests"]:
             raise BadLoad(f"{self.tool}: {output.strip()}")
-        found["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
+        found["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9) - before_ns
         return found
+
+    def _wait_for_mark(self, process):
+        """What it printed before. At its end there is none, and what it says is read as ever."""
+        output = ""
+        for line in process.stdout:
+            if line.startswith(self.mark()):
+                break
+            output += line
+        return output
 
     def _check_handshakes(self, found):
         """Of the kind that is measured, each of them."""
@@ -108,16 +143,19 @@ class Load:
             raise BadLoad(f"h2load: {output.strip()}")
         unit = {"us": 1, "ms": 1e3, "s": 1e6}
         requests = int(counts[1])
-        # What the last streams had of their answers when the time was over counts in full there.
+        # What the streams at the ends of the time had of their answers counts in full there, and of
+        # bytes all that came while it warmed up.
         cut = self.connections * self.streams
-        return {"requests": requests, "seconds": float(took[1]) * unit[took[2]] / 1e6,
+        most = float("inf") if self.mark() else cut * self.size_bytes
+        warm_s = WARM_UP_S if self.mark() else 0
+        return {"requests": requests, "seconds": float(took[1]) * unit[took[2]] / 1e6 - warm_s,
                 "p50_us": float(times[3]) * unit[times[4]],
                 "p99_us": float(times[1]) * unit[times[2]],
                 "errors": {"failed": int(counts[2]), "errored": int(counts[3]),
                            "timeout": int(counts[4]),
-                           "status": int(not 0 <= int(good[1]) - requests <= cut),
-                           "length": int(not 0 <= int(data[1]) - requests * self.size_bytes <=
-                                         cut * self.size_bytes)}}
+                           "status": int(abs(int(good[1]) - requests) > cut),
+                           "length": int(not -cut * self.size_bytes <=
+                                         int(data[1]) - requests * self.size_bytes <= most)}}
 
     @staticmethod
     def _read_wrk(output):

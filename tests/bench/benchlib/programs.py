@@ -247,9 +247,10 @@ class Nghttpx(Proxy):
             raise Unusable("nghttpx is not installed: run scripts/setup")
         return ["nghttpx", "--conf=/dev/null", f"--workers={self.workers}",
                 f"--frontend=127.0.0.1,{self.port};no-tls",
+                f"--frontend=127.0.0.1,{self.tls_port}",
                 f"--backend=127.0.0.1,{self.backend.port}", f"--accesslog-file={self.log}",
                 f"--errorlog-file={self.directory}/error.log", "--backend-keep-alive-timeout=60s",
-                "--log-level=ERROR"]
+                "--log-level=ERROR", self.certificate, self.certificate]
 
 
 H2O_CONF = """
@@ -260,6 +261,10 @@ pid-file: {directory}/h2o.pid
 error-log: {directory}/error.log
 access-log: {log}
 listen: {{ host: 127.0.0.1, port: {port} }}
+listen:
+  host: 127.0.0.1
+  port: {tls_port}
+  ssl: {{ certificate-file: {certificate}, key-file: {certificate} }}
 hosts:
   default:
     paths:
@@ -274,6 +279,8 @@ class H2o(Proxy):
         self.conf = self.directory / "h2o.conf"
         self.conf.write_text(H2O_CONF.format(workers=self.workers, directory=self.directory,
                                              log=self.log, port=self.port,
+                                             tls_port=self.tls_port,
+                                             certificate=self.certificate,
                                              backend_port=self.backend.port))
 
     def command(self):
@@ -307,7 +314,7 @@ defaults
 	{options}
 frontend bench
 	bind 127.0.0.1:{port} backlog 4096
-	bind 127.0.0.1:{tls_port} backlog 4096 ssl crt {certificate}
+	bind 127.0.0.1:{tls_port} backlog 4096 ssl crt {certificate} alpn h2,http/1.1
 	default_backend backend
 backend backend
 	server one 127.0.0.1:{backend_port} pool-max-conn 256

@@ -20,23 +20,28 @@ FIGURES = {
 }
 
 
-def run_load(proxy, load, seconds, cpus):
+def run_load(proxy, load, seconds, cpus, begin=lambda: None):
     try:
-        return load.run(proxy.tls_port if load.tls else proxy.port, seconds, cpus)
+        return load.run(proxy.tls_port if load.tls else proxy.port, seconds, cpus, begin)
     except BadLoad as error:
         raise BadLoad(f"{proxy.name}: {error}") from None
 
 
 def take_sample(proxy, backend, load, seconds, cpus=None):
     """One measured run. `proxy` and `backend` are programs that run."""
-    kernel = machine.kernel_cpu_ns()
-    ticks, started = machine.busy_ticks(), time.monotonic()
-    proxy_ns, backend_ns = proxy.cpu_ns(), backend.cpu_ns()
-    found = run_load(proxy, load, seconds, cpus)
-    proxy_ns, backend_ns = proxy.cpu_ns() - proxy_ns, backend.cpu_ns() - backend_ns
-    took_s = time.monotonic() - started
-    kernel_ns = machine.kernel_difference_ns(kernel, machine.kernel_cpu_ns())
-    busy_s = (machine.busy_ticks() - ticks) / machine.TICKS_PER_S
+    before = {}
+
+    def begin():
+        before.update(kernel=machine.kernel_cpu_ns(), ticks=machine.busy_ticks(),
+                      started=time.monotonic(), proxy_ns=proxy.cpu_ns(),
+                      backend_ns=backend.cpu_ns())
+
+    found = run_load(proxy, load, seconds, cpus, begin)
+    proxy_ns, backend_ns = (proxy.cpu_ns() - before["proxy_ns"],
+                            backend.cpu_ns() - before["backend_ns"])
+    took_s = time.monotonic() - before["started"]
+    kernel_ns = machine.kernel_difference_ns(before["kernel"], machine.kernel_cpu_ns())
+    busy_s = (machine.busy_ticks() - before["ticks"]) / machine.TICKS_PER_S
     total_ns = proxy_ns + backend_ns + kernel_ns + found["cpu_ns"]
     per_request = 1000 * found["requests"]
     return {
