@@ -105,6 +105,21 @@ def test_chunks_with_trailers_become_data_with_trailers_and_back(lane, h2):
     assert (answer.body, answer.trailers) == (b"abcd", [("x-sum", "7")])
 
 
+def test_nghttp_sends_and_gets_trailers(lane, topology, tmp_path):
+    def handle(connection):
+        seen = connection.read_request()
+        connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk(seen.body),
+                        b"0\r\nX-Sum: 7\r\n\r\n")
+
+    lane.backend.handler = handle
+    (tmp_path / "body").write_bytes(b"body")
+    got = topology.run("client", "nghttp", "-v", "-d", str(tmp_path / "body"), "--trailer",
+                       "x-check: 1", "--no-content-length", "-H",
+                       f":authority: {lane.trail_host}", f"http://{SLUICE}/t")
+    assert "x-sum: 7" in got.stdout and "body" in got.stdout, got.stdout
+    assert lane.backend.requests[0].trailers == [("x-check", "1")]
+
+
 @pytest.mark.parametrize("method, head, length", [
     ("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n", "12345"),
     ("GET", b"HTTP/1.1 204 No Content\r\n\r\n", None),
