@@ -15,6 +15,7 @@
 #include "filter/authorize.h"
 #include "filter/basic.h"
 #include "filter/compress.h"
+#include "filter/concurrency.h"
 #include "filter/cors.h"
 #include "filter/decompress.h"
 #include "filter/external_auth.h"
@@ -93,9 +94,9 @@ static const struct field root_fields[] = {
 
 /* Every kind of policy there is. */
 static const struct policy_type *const policy_types[] = {
-	&api_key_policy,    &authorize_policy,	&basic_policy,	       &compress_policy,
-	&cors_policy,	    &decompress_policy, &external_auth_policy, &jwt_policy,
-	&rate_limit_policy, &rewrite_policy,	&transform_policy,
+	&api_key_policy,     &authorize_policy,	 &basic_policy,	     &compress_policy,
+	&concurrency_policy, &cors_policy,	 &decompress_policy, &external_auth_policy,
+	&jwt_policy,	     &rate_limit_policy, &rewrite_policy,    &transform_policy,
 };
 
 static struct field_context section_context(const struct loading *loading, const char *what)

@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "control/metrics_page.h"
+#include "filter/concurrency.h"
+#include "filter/rate_limit.h"
 #include "http/refusal.h"
 #include "upstream/ejection.h"
 
@@ -157,6 +159,64 @@ bool metrics_write_routes(struct metrics_page *page)
 
 #define REFUSALS_NAME "sluice_policy_refusals_total"
 
+static uint64_t get_evictions(const void *conf)
+{
+	return rate_table_evictions(((const struct rate_limit *)conf)->counts->table);
+}
+
+static uint64_t get_held(const void *conf)
+{
+	uint64_t held, waiting;
+
+	slots_get_usage(((const struct concurrency *)conf)->slots, &held, &waiting);
+	return held;
+}
+
+static uint64_t get_slots_waiting(const void *conf)
+{
+	uint64_t held, waiting;
+
+	slots_get_usage(((const struct concurrency *)conf)->slots, &held, &waiting);
+	return waiting;
+}
+
+static const struct {
+	const struct policy_type *type;
+	const char *name, *help;
+	enum metrics_type kind;
+	uint64_t (*get)(const void *conf);
+} policy_values[] = {
+	{&rate_limit_policy, "sluice_rate_limit_evictions_total",
+	 "keys that gave way to others while they owed something", METRICS_COUNTER, get_evictions},
+	{&concurrency_policy, "sluice_concurrency_requests",
+	 "requests that the policy has let through and that are not over", METRICS_GAUGE, get_held},
+	{&concurrency_policy, "sluice_concurrency_waiting_requests",
+	 "requests that wait for their turn", METRICS_GAUGE, get_slots_waiting},
+};
+
+/* What policies of one kind have to tell: a number each. */
+static void write_policy_values(struct metrics_page *page, unsigned int number)
+{
+	const struct snapshot *snapshot = page->snapshot;
+	char text[METRICS_LABELS_MAX];
+	bool begun = false;
+
+	for (unsigned int i = 0; i < snapshot->policy_count; i++) {
+		const struct policy *policy = &snapshot->policies[i];
+		const struct metrics_label label = {"policy", policy->name};
+
+		if (policy->type != policy_values[number].type)
+			continue;
+		if (!begun)
+			metrics_family(page, policy_values[number].name, policy_values[number].kind,
+				       policy_values[number].help);
+		begun = true;
+		metrics_u64(page, policy_values[number].name,
+			    metrics_labels(&label, 1, text, sizeof(text)),
+			    policy_values[number].get(policy->conf));
+	}
+}
+
 bool metrics_write_policies(struct metrics_page *page)
 {
 	const struct snapshot *snapshot = page->snapshot;
@@ -181,7 +241,11 @@ bool metrics_write_policies(struct metrics_page *page)
 				    metrics_labels(labels, ARRAY_SIZE(labels), text, sizeof(text)),
 				    count);
 	}
-	return page->item >= snapshot->policy_count;
+	if (page->item < snapshot->policy_count)
+		return false;
+	for (unsigned int i = 0; i < ARRAY_SIZE(policy_values); i++)
+		write_policy_values(page, i);
+	return true;
 }
 
 /* ---- upstreams ---- */

@@ -10,7 +10,6 @@
 static const struct field kinds_not_yet[] = {
 	{.key = "hmac", .kind = FIELD_NOT_YET},
 	{.key = "client_certificate", .kind = FIELD_NOT_YET},
-	{.key = "concurrency", .kind = FIELD_NOT_YET},
 	{.key = "cache", .kind = FIELD_NOT_YET},
 	{.key = "validate", .kind = FIELD_NOT_YET},
 };

@@ -75,12 +75,14 @@ class Gate:
         wait_until(is_there, f"a line with {wanted}")
         return found[-1]
 
-    def refusals(self, policy, reason):
+    def metric(self, name, **labels):
         with Wire(self.topology.connect("client", SLUICE, PORT)) as wire:
             wire.send(request("/metrics"))
             page = Page(wire.read_response().body.decode())
-        labels = tuple(sorted({"policy": policy, "reason": reason}.items()))
-        return page.samples.get(("sluice_policy_refusals_total", labels), 0)
+        return page.samples.get((name, tuple(sorted(labels.items()))), 0)
+
+    def refusals(self, policy, reason):
+        return self.metric("sluice_policy_refusals_total", policy=policy, reason=reason)
 
 
 def all_of(fields, name):
