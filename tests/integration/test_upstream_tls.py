@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from lib.backend import RawBackend
+from lib.certificates import make_crl
 from lib.daemon import Sluice
 from lib.netns import BACKEND, SLUICE
 from lib.payload import BLOCK_BYTES, payload
@@ -16,7 +17,7 @@ from lib.wire import Truncated, Wire, request, response
 
 MIB = 1 << 20
 ADDRESS = BACKEND[0]
-SERVE, ONLY12, ONLY13, EXPIRED, STRANGE, CLEAR, PROXIED = range(9701, 9708)
+SERVE, ONLY12, ONLY13, EXPIRED, STRANGE, CLEAR, REVOKED, PROXIED = range(9701, 9709)
 STRICT12, STRICT13, RAW, PLAIN = 9711, 9712, 9721, 9722
 CA = "ca: pki/ca.pem"
 SHOP = f"{CA}, server_name: shop.test"
@@ -34,6 +35,9 @@ UPSTREAMS = {
     "wrong-address": (SERVE, f'{CA}, server_name: "{BACKEND[1]}"', ""),
     "wrong-ca": (STRANGE, SHOP, ""),
     "expired": (EXPIRED, SHOP, ""),
+    "revoked": (REVOKED, f"{SHOP}, crl: pki/ca.crl", ""),
+    "unlisted": (REVOKED, SHOP, ""),
+    "listed": (SERVE, f"{SHOP}, crl: pki/ca.crl", ""),
     "anybody": (STRANGE, "insecure_skip_verify: true", ""),
     "proxied": (PROXIED, SHOP, "proxy_protocol: v1, "),
     "shown12": (STRICT12, f"{SHOP}, {MINE}", ""),
@@ -123,6 +127,12 @@ class Pki:
         self.certificate("expired", "ca", "DNS:shop.test", days=-1)
         self.certificate("strange", "other", "DNS:shop.test")
         self.certificate("client", "ca", "DNS:proxy.test")
+        self.certificate("revoked", "ca", "DNS:shop.test")
+        self.revoke("revoked")
+
+    def revoke(self, *names):
+        make_crl(self.directory, names)
+        os.chmod(self.directory / "ca.crl", 0o644)
 
     def run(self, *argv):
         subprocess.run(["openssl", *argv], cwd=self.directory, check=True, capture_output=True,
@@ -156,7 +166,8 @@ def start_nginx(topology, directory):
     conf.write_text(NGINX.format(directory=directory, servers="".join([
         server(SERVE), server(ONLY12, "ssl_protocols TLSv1.2;"),
         server(ONLY13, "ssl_protocols TLSv1.3;"), server(EXPIRED, other("expired")),
-        server(STRANGE, other("strange")), server(CLEAR, listen=""), server(PROXIED, listen="ssl proxy_protocol")])))
+        server(STRANGE, other("strange")), server(REVOKED, other("revoked")),
+        server(CLEAR, listen=""), server(PROXIED, listen="ssl proxy_protocol")])))
     return start_program(topology, "backends", ["/usr/sbin/nginx", "-c", str(conf), "-e",
                                                 str(directory / "error.log")],
                          ADDRESS, PROXIED, directory)
@@ -181,6 +192,7 @@ def node(topology, workdir, engine):
         pki = Pki(node.directory / "pki")
         (node.directory / "access.log").touch()
         os.chmod(node.directory / "access.log", 0o666)
+        node.pki = pki
         programs.append(start_nginx(topology, pki.directory))
         programs.append(start_s_server(topology, pki.directory, STRICT12, "tls1_2"))
         programs.append(start_s_server(topology, pki.directory, STRICT13, "tls1_3"))
@@ -251,6 +263,21 @@ def test_requests_pass_and_connections_are_kept(node, name, version, sni):
     assert all(answer.status == 200 for answer in answers)
     assert {(each[0], each[2]) for each in facts} == {(version, f"[{sni}]")}
     assert len({each[3] for each in facts}) == 1
+
+
+def test_what_an_authority_revoked_is_not_believed(node):
+    assert ask(node, "listed").status == ask(node, "unlisted").status == 200
+    assert ask(node, "revoked", "/revoked").status == 502
+    assert "revoked" in reason(node, "/revoked")
+    # A list that changed is in force after a reload, for kept connections and sessions, too.
+    node.pki.revoke("revoked", "shop")
+    try:
+        node.reload()
+        assert ask(node, "listed").status == 502 and ask(node, "good").status == 200
+    finally:
+        node.pki.revoke("revoked")
+        node.reload()
+    assert ask(node, "listed").status == 200
 
 
 @pytest.mark.parametrize("name", ["only12", "only13"])

@@ -21,6 +21,7 @@
 #include "tls/tls_sessions.h"
 
 #define PEM_BYTES_MAX  (4u << 20) /* all authorities of a system are about 220 KB */
+#define LIST_BYTES_MAX (64u << 20)
 #define NAME_BYTES_MAX 253
 #define URI_BYTES_MAX  2048
 #define QUOTE_MAX      96
@@ -39,6 +40,7 @@ DEFINE_FREEP(EVP_PKEY, EVP_PKEY_free)
 DEFINE_FREEP(GENERAL_NAMES, GENERAL_NAMES_free)
 DEFINE_FREEP(SSL_CTX, SSL_CTX_free)
 DEFINE_FREEP(X509, X509_free)
+DEFINE_FREEP(X509_CRL, X509_CRL_free)
 DEFINE_FREEP(struct tls_client, tls_client_unref)
 
 struct expected {
@@ -55,7 +57,7 @@ struct tls_client {
 	unsigned int expected_count;
 	bool insecure, http11, h2;
 	int min_version;
-	struct str ca_pem, chain_pem;
+	struct str ca_pem, crl_pem, chain_pem;
 	char *key_pem; /* outside the arena, which nobody wipes; NULL: none */
 	size_t key_len;
 	unsigned char digest[TLS_DIGEST_BYTES];
@@ -200,6 +202,32 @@ static int set_authorities(const struct tls_client *client, OSSL_LIB_CTX *librar
 	return X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN) == 1 ? 0 : fail(err, "ca");
 }
 
+/* Every certificate of a chain is looked up in the list of its issuer. */
+static int set_revoked(const struct tls_client *client, SSL_CTX *ctx, struct error *err)
+{
+	_cleanup_(BIO_free_allp)
+	BIO *bio = BIO_new_mem_buf(client->crl_pem.ptr, (int)client->crl_pem.len);
+	X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+	unsigned int count = 0;
+
+	for (; bio; count++) {
+		_cleanup_(X509_CRL_freep)
+		X509_CRL *list = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL);
+
+		if (!list)
+			break;
+		if (X509_STORE_add_crl(store, list) != 1)
+			return fail(err, "crl");
+	}
+	if (!bio || !is_at_end())
+		return fail(err, "crl");
+	if (!count)
+		return error_set(err, -EINVAL, "crl: no list of revocations in PEM form");
+	return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1
+		       ? 0
+		       : fail(err, "crl");
+}
+
 static int set_chain(const struct tls_client *client, OSSL_LIB_CTX *library, SSL_CTX *ctx,
 		     struct error *err)
 {
@@ -302,6 +330,8 @@ static int context_make(const struct tls_client *client, OSSL_LIB_CTX *library, 
 	r = set_protocols(client, ctx, err);
 	if (!r && !client->insecure)
 		r = set_authorities(client, library, ctx, err);
+	if (!r && client->crl_pem.ptr)
+		r = set_revoked(client, ctx, err);
 	if (!r)
 		r = set_identity(client, library, ctx, err);
 	if (!r)
@@ -407,6 +437,8 @@ static int set_names(struct tls_client *client, const struct tls_client_settings
 static int copy_pem(struct tls_client *client, const struct tls_client_settings *settings,
 		    struct error *err)
 {
+	if (settings->crl_pem.len > LIST_BYTES_MAX)
+		return error_set(err, -EFBIG, "crl: larger than %u bytes", LIST_BYTES_MAX);
 	if (settings->ca_pem.len > PEM_BYTES_MAX || settings->chain_pem.len > PEM_BYTES_MAX ||
 	    settings->key_pem.len > PEM_BYTES_MAX)
 		return error_set(err, -EFBIG, "larger than %u bytes", PEM_BYTES_MAX);
@@ -417,6 +449,11 @@ static int copy_pem(struct tls_client *client, const struct tls_client_settings 
 	if (settings->ca_pem.ptr) {
 		client->ca_pem = arena_copy(&client->arena, settings->ca_pem);
 		if (!client->ca_pem.ptr)
+			return error_set(err, -ENOMEM, "out of memory");
+	}
+	if (settings->crl_pem.ptr) {
+		client->crl_pem = arena_copy(&client->arena, settings->crl_pem);
+		if (!client->crl_pem.ptr)
 			return error_set(err, -ENOMEM, "out of memory");
 	}
 	if (!settings->chain_pem.ptr)
@@ -448,7 +485,8 @@ static int make_digest(struct tls_client *client, struct error *err)
 			     (char)client->http11, (char)client->h2};
 	bool ok = hash && EVP_DigestInit_ex(hash, EVP_sha256(), NULL) == 1 &&
 		  hash_text(hash, str_make(head, sizeof(head))) && hash_text(hash, client->sni) &&
-		  hash_text(hash, client->ca_pem) && hash_text(hash, client->chain_pem);
+		  hash_text(hash, client->ca_pem) && hash_text(hash, client->crl_pem) &&
+		  hash_text(hash, client->chain_pem);
 
 	for (unsigned int i = 0; i < client->expected_count && ok; i++) {
 		const char type = (char)client->expected[i].type;

@@ -41,6 +41,7 @@ struct tls_client_settings {
 	unsigned int san_count;
 	bool insecure;		       /* any certificate will do */
 	struct str ca_pem;	       /* ptr NULL only if insecure */
+	struct str crl_pem;	       /* what they revoked; ptr NULL: nobody asks */
 	struct str chain_pem, key_pem; /* shown where the server asks; ptr NULL: nothing */
 	int min_version;	       /* TLS1_2_VERSION or TLS1_3_VERSION */
 	bool http11, h2;	       /* offered by ALPN; neither: no ALPN */

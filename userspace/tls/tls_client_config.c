@@ -11,6 +11,8 @@
 #define WHAT_MAX  160
 #define VALUE_MAX 96
 
+#define LIST_BYTES_MAX (64u << 20) /* revocations of a large authority */
+
 static const struct field_name version_names[] = {
 	{.name = "1.2", .value = TLS1_2_VERSION},
 	{.name = "1.3", .value = TLS1_3_VERSION},
@@ -135,6 +137,7 @@ static void alpn_print(struct conf_writer *writer, const char *key, const void *
 
 static const struct field client_fields[] = {
 	{.key = "ca", .kind = FIELD_STRING, .offset = offsetof(struct tls_client_conf, ca)},
+	{.key = "crl", .kind = FIELD_STRING, .offset = offsetof(struct tls_client_conf, crl)},
 	{.key = "server_name",
 	 .kind = FIELD_STRING,
 	 .offset = offsetof(struct tls_client_conf, server_name)},
@@ -165,6 +168,11 @@ static int check_trust(const struct field_context *context, const struct conf_no
 	const struct conf_node *ca = conf_get(node, "ca"), *san = conf_get(node, "san");
 	int result = 0;
 
+	if (conf->insecure && conf_get(node, "crl")) {
+		conf_error_key(context->errors, conf_get(node, "crl"),
+			       "%s: 'crl' is of no use with 'insecure_skip_verify'", what);
+		return -EINVAL;
+	}
 	if (conf->insecure && (ca || san)) {
 		conf_error_key(context->errors, ca ? ca : san,
 			       "%s: 'ca' and 'san' are of no use with 'insecure_skip_verify'",
@@ -201,6 +209,8 @@ static int make_client(const struct field_context *context, const struct conf_no
 	_cleanup_(value_file_done)
 	struct value_file ca = {.content = {.data = NULL}};
 	_cleanup_(value_file_done)
+	struct value_file crl = {.content = {.data = NULL}};
+	_cleanup_(value_file_done)
 	struct value_file chain = {.content = {.data = NULL}};
 	_cleanup_(tls_key_file_done)
 	struct value_file key = {.content = {.data = NULL}};
@@ -221,6 +231,9 @@ static int make_client(const struct field_context *context, const struct conf_no
 	if (conf->ca.ptr &&
 	    tls_read_file(context, node, "ca", what, TLS_FILE_BYTES_MAX, &conf->ca, &ca))
 		result = -EINVAL;
+	if (conf->crl.ptr &&
+	    tls_read_file(context, node, "crl", what, LIST_BYTES_MAX, &conf->crl, &crl))
+		result = -EINVAL;
 	if (conf->client_cert.cert.ptr &&
 	    tls_read_file(context, section, "cert", section_what, TLS_FILE_BYTES_MAX,
 			  &conf->client_cert.cert, &chain))
@@ -233,6 +246,8 @@ static int make_client(const struct field_context *context, const struct conf_no
 		return result;
 	if (conf->ca.ptr)
 		settings.ca_pem = buf_str(&ca.content);
+	if (conf->crl.ptr)
+		settings.crl_pem = buf_str(&crl.content);
 	if (conf->client_cert.cert.ptr) {
 		settings.chain_pem = buf_str(&chain.content);
 		settings.key_pem = buf_str(&key.content);

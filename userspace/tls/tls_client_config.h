@@ -11,7 +11,8 @@
 #include "tls/tls_client.h"
 
 struct tls_client_conf {
-	struct str ca; /* absolute name; ptr NULL: none, insecure is set */
+	struct str ca;	/* absolute name; ptr NULL: none, insecure is set */
+	struct str crl; /* absolute name; ptr NULL: none */
 	struct str server_name;
 	struct tls_san *sans;
 	unsigned int san_count;

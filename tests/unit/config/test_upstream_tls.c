@@ -13,13 +13,19 @@
 #define UP	 CONFIG_HEAD "upstreams:\n  - name: a\n    endpoints: [ 10.0.0.1:443 ]\n    tls: "
 #define OPTS	 "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
 #define MAKE(id) "openssl req -x509 " OPTS "-subj /CN=" id " -keyout " id ".key -out " id ".pem"
+#define LIST                                                                                       \
+	"printf '[ca]\\ndefault_ca=d\\n[d]\\ndatabase=all\\ndefault_md=sha256\\n' >ca.cnf; : "     \
+	">all; "                                                                                   \
+	"openssl ca -config ca.cnf -cert ca.pem -keyfile ca.key -gencrl -crldays 2 -out ca.crl"
 
-/* A directory with authority ca, certificates one and two, and something that is none. */
+/* A directory with authority ca and its list of revocations, certificates one and two, and
+ * something that is none. */
 static int enter(void **state)
 {
 	int r = config_enter_dir(state);
 
-	if (r || system("{ " MAKE("ca") "; " MAKE("one") "; " MAKE("two") "; } 2>/dev/null"))
+	if (r ||
+	    system("{ " MAKE("ca") "; " MAKE("one") "; " MAKE("two") "; " LIST "; } 2>/dev/null"))
 		return -1;
 	config_write_file("none.pem", "nothing\n");
 	return 0;
@@ -125,6 +131,12 @@ static void test_what_stands_in_the_files_is_tried(void **state)
 {
 	check_errors(UP "{ ca: none.pem, server_name: x.test }\n",
 		     "sluice.yaml:5:10: upstream 'a': tls: ca: no certificate in PEM form\n");
+	check_errors(UP "{ ca: ca.pem, server_name: x.test, crl: none.pem }\n",
+		     "sluice.yaml:5:10: upstream 'a': tls: crl: no list of revocations in PEM "
+		     "form\n");
+	check_errors(UP "{ crl: ca.crl, insecure_skip_verify: true }\n",
+		     "sluice.yaml:5:12: upstream 'a': tls: 'crl' is of no use with "
+		     "'insecure_skip_verify'\n");
 	check_errors(UP "{ ca: ca.pem, server_name: x.test, client_cert: { cert: one.pem, key: "
 			"two.key } }\n",
 		     "sluice.yaml:5:10: upstream 'a': tls: client_cert: the key is not that of the "
@@ -138,7 +150,8 @@ static void test_it_is_printed_with_absolute_names_and_loads_again(void **state)
 {
 	static const char *const texts[] = {
 		UP "{ ca: ca.pem, san: [ shop.test, \"2001:db8::1\" ], server_name: x.test, "
-		   "client_cert: { cert: one.pem, key: one.key }, min_version: 1.3, alpn: [] }\n",
+		   "client_cert: { cert: one.pem, key: one.key }, min_version: 1.3, alpn: [], "
+		   "crl: ca.crl }\n",
 		UP "{ insecure_skip_verify: true }\n",
 	};
 
@@ -173,6 +186,7 @@ static void test_clients_of_the_same_settings_are_the_same(void **state)
 		{UP "{ ca: ca.pem, server_name: shop.test }\n", true},
 		{UP "{ server_name: shop.test, ca: ./ca.pem }\n", true},
 		{UP "{ ca: one.pem, server_name: shop.test }\n", false},
+		{UP "{ ca: ca.pem, server_name: shop.test, crl: ca.crl }\n", false},
 		{UP "{ ca: ca.pem, server_name: x.test }\n", false},
 		{UP "{ ca: ca.pem, server_name: shop.test, san: [ shop.test, x.test ] }\n", false},
 		{UP "{ ca: ca.pem, server_name: shop.test, min_version: 1.3 }\n", false},
@@ -220,7 +234,8 @@ static void test_memory_that_runs_out_is_told_and_leaks_nothing(void **state)
 	struct registry *registry = registry_new();
 	bool happened = true;
 
-	config_write_file("sluice.yaml", UP "{ ca: ca.pem, san: [ a.test, b.test ] }\n");
+	config_write_file("sluice.yaml",
+			  UP "{ ca: ca.pem, crl: ca.crl, san: [ a.test, b.test ] }\n");
 	/* What OpenSSL makes once stays; what is made each time is what matters. */
 	assert_int_equal(load_once(registry), 0);
 	for (unsigned int nth = 0; happened; nth++) {
