@@ -20,9 +20,16 @@ from benchlib.load import BadLoad, Load
 from benchlib.programs import Backend, Sluice
 from benchlib.rounds import WARM_UP_S, run_load, take_sample
 
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+from lib.tokens import ISSUER, Issuer, jwks  # noqa: E402
+
 BACKEND_PORT, PORT = 81, 100
 SMALL = Load("/bytes/128", 128, 64)
 KEY = "a-key-of-a-partner-0123456789abcdef"
+SIGNER = Issuer("bench")
+TOKEN = SIGNER.sign(lifetime_s=3600, sub="partner", aud="shop", scope="read write",
+                    email="partner@shop.example", roles=["buyer", "seller"])
+JWT = f'issuer: "{ISSUER}", audience: shop, algorithms: ES256, jwks: {{ file: jwks.json }}'
 
 
 @dataclasses.dataclass
@@ -37,6 +44,11 @@ class Case:
 CASES = {
     "api_key": Case("api_key: { header: x-api-key, keys: { file: keys.txt } }", 0.5,
                     (f"X-API-Key: {KEY}",)),
+    # Tokens of ES256: known from an earlier request, and verified for each.
+    "jwt": Case(f"jwt: {{ {JWT} }}", 1.0, (f"Authorization: Bearer {TOKEN}",)),
+    "jwt verified": Case(f"jwt: {{ {JWT}, cached_tokens: 0 }}", None,
+                         (f"Authorization: Bearer {TOKEN}",)),
+    "authorize": Case("authorize: { any: [ { method: POST }, { path: { prefix: /bytes } } ] }"),
     "rate_limit": Case("rate_limit: { rate: 1000000/s, burst: 1000000 }", 0.5),
     "rate_limit quiet": Case("rate_limit: { rate: 1000000/s, burst: 1000000, headers: off }"),
     "transform": Case("transform: { request: { headers: { set: { x-client: \"{client.address}\" } } } }"),
@@ -65,6 +77,7 @@ class Gateway(Sluice):
             f"partner sha256:{digest} groups=partners\n" +
             "".join(f"other{number} sha256:{hashlib.sha256(str(number).encode()).hexdigest()}\n"
                     for number in range(1000)))
+        (self.directory / "jwks.json").write_text(jwks(SIGNER))
         super().prepare()
 
 

@@ -130,6 +130,7 @@ def test_the_bench_of_policies_writes_what_each_adds(tmp_path):
         preexec_fn=die_with_parent)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = {row["name"]: row for row in json.loads(output.read_text())["rows"]}
+    assert rows["jwt proxy_cpu"]["bar"] == 1.0 and "bar" not in rows["jwt verified proxy_cpu"]
     assert rows["api_key proxy_cpu"]["bar"] == rows["rate_limit proxy_cpu"]["bar"] == 0.5
     for row in rows.values():
         assert row["ours"] > 0 and row["peer_name"] == "plain"
