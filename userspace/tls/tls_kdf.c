@@ -349,11 +349,28 @@ static int init(const OSSL_CORE_HANDLE *handle, const OSSL_DISPATCH *core,
 	return 1;
 }
 
-int tls_kdf_load(OSSL_LIB_CTX *ctx)
+int tls_kdf_load(OSSL_LIB_CTX *ctx, struct tls_kdf *ret_kdf)
 {
+	struct tls_kdf kdf = {NULL, NULL};
+
 	/* The first one that has an algorithm gives it. */
-	if (OSSL_PROVIDER_add_builtin(ctx, NAME, init) != 1 || !OSSL_PROVIDER_load(ctx, NAME) ||
-	    !OSSL_PROVIDER_load(ctx, "default"))
+	if (OSSL_PROVIDER_add_builtin(ctx, NAME, init) == 1)
+		kdf.ours = OSSL_PROVIDER_load(ctx, NAME);
+	if (kdf.ours)
+		kdf.defaults = OSSL_PROVIDER_load(ctx, "default");
+	if (!kdf.defaults) {
+		tls_kdf_unload(&kdf);
 		return -ENOMEM;
+	}
+	*ret_kdf = kdf;
 	return 0;
+}
+
+void tls_kdf_unload(struct tls_kdf *kdf)
+{
+	if (kdf->defaults)
+		(void)OSSL_PROVIDER_unload(kdf->defaults);
+	if (kdf->ours)
+		(void)OSSL_PROVIDER_unload(kdf->ours);
+	kdf->defaults = kdf->ours = NULL;
 }

@@ -12,10 +12,17 @@
 
 #include <openssl/types.h>
 
+/* The providers of a context that has it. */
+struct tls_kdf {
+	OSSL_PROVIDER *ours, *defaults;
+};
+
 /*
  * Puts it into a context that has loaded no provider yet, and the default provider behind it. 0 or
- * -ENOMEM. They are unloaded with the context.
+ * -ENOMEM, with nothing loaded.
  */
-int tls_kdf_load(OSSL_LIB_CTX *ctx);
+int tls_kdf_load(OSSL_LIB_CTX *ctx, struct tls_kdf *ret_kdf);
+/* Just before the context is freed. */
+void tls_kdf_unload(struct tls_kdf *kdf);
 
 #endif

@@ -8,7 +8,6 @@
 #include <openssl/ssl.h>
 
 #include "base/util.h"
-#include "tls/tls_kdf.h"
 
 static struct {
 	struct tls_library **items;
@@ -35,6 +34,7 @@ static void library_free(struct tls_library *library)
 	if (!library)
 		return;
 	EVP_CIPHER_free(library->ticket_cipher);
+	tls_kdf_unload(&library->kdf);
 	OSSL_LIB_CTX_free(library->ctx);
 	free(library);
 }
@@ -46,7 +46,7 @@ static struct tls_library *library_new(void)
 	if (!library)
 		return NULL;
 	library->ctx = OSSL_LIB_CTX_new();
-	if (library->ctx && !tls_kdf_load(library->ctx))
+	if (library->ctx && !tls_kdf_load(library->ctx, &library->kdf))
 		library->ticket_cipher = EVP_CIPHER_fetch(library->ctx, "AES-256-CBC", NULL);
 	if (!library->ticket_cipher) {
 		library_free(library);

@@ -10,9 +10,11 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "tls/tls_kdf.h"
 
 struct tls_library {
 	OSSL_LIB_CTX *ctx;
+	struct tls_kdf kdf;
 	EVP_CIPHER *ticket_cipher; /* AES-256-CBC */
 };
 

@@ -17,6 +17,7 @@
 #define OUTPUT_MAX 600
 
 static OSSL_LIB_CTX *ours, *theirs;
+static struct tls_kdf loaded;
 
 struct call {
 	const char *digest;
@@ -208,11 +209,12 @@ static int setup(void **state)
 	tls_library_begin();
 	theirs = OSSL_LIB_CTX_new();
 	ours = OSSL_LIB_CTX_new();
-	return tls_kdf_load(ours);
+	return tls_kdf_load(ours, &loaded);
 }
 
 static int teardown(void **state)
 {
+	tls_kdf_unload(&loaded);
 	OSSL_LIB_CTX_free(ours);
 	OSSL_LIB_CTX_free(theirs);
 	tls_library_end();
