@@ -119,7 +119,8 @@ static size_t take_memory(struct tls_stream *tls, char *room, size_t room_bytes)
 		struct iovec *iov = &tls->iov[tls->iov_first];
 		size_t part = part_to_gather(tls, room_bytes - filled);
 
-		memcpy(room + filled, iov->iov_base, part);
+		if (part) /* an empty piece may point nowhere */
+			memcpy(room + filled, iov->iov_base, part);
 		filled += part;
 		iov->iov_base = (char *)iov->iov_base + part;
 		iov->iov_len -= part;
