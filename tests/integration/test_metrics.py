@@ -29,6 +29,8 @@ routes:
   - {{ name: odd, match: {{ path: {{ exact: /odd }} }}, proxy: {{ upstream: odd }} }}
   - {{ name: idle, match: {{ path: {{ exact: /idle }} }}, respond: {{ status: 200 }} }}
   - {{ name: up, match: {{ hosts: [ up.test ] }}, proxy: {{ upstream: up }} }}
+  - {{ name: once, match: {{ hosts: [ once.test ] }}, policies: [ once ], respond: {{ status: 200 }} }}
+policies: [ {{ name: once, rate_limit: {{ rate: 1/h }} }} ]
 """
 
 
@@ -128,6 +130,7 @@ def test_the_page_agrees_with_the_admin_api(topology, sluice):
 def test_every_metric_is_described_and_every_described_one_is_there(topology, sluice):
     start(sluice)
     ask(topology, "/say")
+    assert [ask(topology, "/", "once.test") for _ in range(2)] == [200, 429]
     page = scrape(topology)
     with open(f"{TOP}/docs/reference/observability.md", encoding="utf-8") as file:
         text = file.read().split("## /metrics")[1]
