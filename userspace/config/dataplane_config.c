@@ -4,6 +4,7 @@
 
 #include "conf/names.h"
 #include "config/access_config.h"
+#include "config/auto_deny_config.h"
 #include "config/nat_config.h"
 
 #define WHAT_MAX       160
@@ -162,6 +163,17 @@ static void nat_print(struct conf_writer *writer, const char *key, const void *t
 	nat_config_write(writer, key, &((const struct dataplane_conf *)target)->nat);
 }
 
+static int auto_deny_read(const struct field_context *context, const struct conf_node *node,
+			  void *target)
+{
+	return auto_deny_config_read(context, node, &((struct dataplane_conf *)target)->auto_deny);
+}
+
+static void auto_deny_print(struct conf_writer *writer, const char *key, const void *target)
+{
+	auto_deny_config_write(writer, key, &((const struct dataplane_conf *)target)->auto_deny);
+}
+
 static const struct field dataplane_fields[] = {
 	{.key = "interfaces",
 	 .kind = FIELD_CUSTOM,
@@ -173,7 +185,10 @@ static const struct field dataplane_fields[] = {
 	{.key = "hash_key", .kind = FIELD_NOT_YET},
 	{.key = "source_limits", .kind = FIELD_NOT_YET},
 	{.key = "syn_cookies", .kind = FIELD_NOT_YET},
-	{.key = "auto_deny", .kind = FIELD_NOT_YET},
+	{.key = "auto_deny",
+	 .kind = FIELD_CUSTOM,
+	 .read = auto_deny_read,
+	 .print = auto_deny_print},
 };
 
 int dataplane_config_read(const struct field_context *context, const struct conf_node *node,

@@ -151,6 +151,7 @@ static int open_loop(struct daemon *daemon, struct error *err)
 	int r;
 
 	timer_init(&daemon->second, on_second);
+	auto_deny_init(&daemon->auto_deny, daemon);
 	r = loop_new(&config, &daemon->loop, err);
 	if (r)
 		return r;
@@ -262,6 +263,7 @@ static void clean_up(struct daemon *daemon)
 {
 	if (daemon->loop) {
 		timer_stop(&daemon->second);
+		auto_deny_stop(&daemon->auto_deny);
 		admin_stop(daemon->admin);
 		access_loads_stop(daemon->access_loads);
 		metrics_server_stop(daemon->metrics);
@@ -277,6 +279,7 @@ static void clean_up(struct daemon *daemon)
 	}
 	admin_free(daemon->admin);
 	access_loads_free(daemon->access_loads);
+	auto_deny_done(&daemon->auto_deny);
 	metrics_server_free(daemon->metrics);
 	steering_done(&daemon->steering);
 	services_close(&daemon->services);

@@ -14,6 +14,7 @@
 #include "base/registry.h"
 #include "conf/conf.h"
 #include "control/access_log_writer.h"
+#include "control/auto_deny.h"
 #include "control/certificates.h"
 #include "control/event_ring.h"
 #include "control/privileges.h"
@@ -48,6 +49,7 @@ struct daemon {
 	struct steering steering;
 	struct services services;
 	struct certificates certificates;
+	struct auto_deny auto_deny;
 	struct access_loads *access_loads; /* NULL without a dataplane */
 
 	struct loop *loop;

@@ -218,6 +218,29 @@ static int write_reason(const struct dataplane_counter *counter, void *arg)
 	return 0;
 }
 
+static void write_auto_deny(struct metrics_page *page)
+{
+	const struct daemon *daemon = page->daemon;
+	char labels[METRICS_LABELS_MAX];
+
+	if (!daemon->auto_deny.counts)
+		return;
+	metrics_family(
+		page, "sluice_auto_denied_total", METRICS_COUNTER,
+		"sources that were denied because they offended too often, by what they did");
+	for (unsigned int i = 0; i < OFFENCE_KIND_COUNT; i++) {
+		const struct metrics_label label = {
+			"event", str_from_cstr(offence_name((enum offence_kind)i))};
+
+		metrics_u64(page, "sluice_auto_denied_total",
+			    metrics_labels(&label, 1, labels, sizeof(labels)),
+			    daemon->auto_deny.denied[i]);
+	}
+	metrics_family(page, "sluice_auto_deny_lost_total", METRICS_COUNTER,
+		       "offences that were not counted, because there were too many at once");
+	metrics_u64(page, "sluice_auto_deny_lost_total", "", offence_lost());
+}
+
 bool metrics_write_dataplane(struct metrics_page *page)
 {
 	struct reasons packets = {page, "sluice_dataplane_packets_total", false};
@@ -232,5 +255,6 @@ bool metrics_write_dataplane(struct metrics_page *page)
 	(void)dataplane_walk_counters(dataplane, write_reason, &packets, &err);
 	metrics_family(page, bytes.name, METRICS_COUNTER, "bytes of these packets");
 	(void)dataplane_walk_counters(dataplane, write_reason, &bytes, &err);
+	write_auto_deny(page);
 	return true;
 }

@@ -75,6 +75,9 @@ int reload_apply_dataplane(struct daemon *daemon, const struct snapshot *snapsho
 			return error_set(err, -EOPNOTSUPP,
 					 "dataplane: interfaces, allow and deny need BPF: %s",
 					 daemon->dataplane_reason);
+		if (conf->auto_deny.rule_count)
+			return error_set(err, -EOPNOTSUPP, "dataplane.auto_deny needs BPF: %s",
+					 daemon->dataplane_reason);
 		if (snapshot->service_count)
 			return error_set(err, -EOPNOTSUPP, "services need BPF: %s",
 					 daemon->dataplane_reason);
@@ -152,10 +155,13 @@ int reload_publish(struct daemon *daemon, struct snapshot *snapshot, struct stee
 	struct changes changes = {0};
 	int r = changes_make(&changes, daemon, snapshot, plan, err);
 
+	if (!r && auto_deny_prepare(&daemon->auto_deny, &snapshot->dataplane.auto_deny))
+		r = error_set(err, -ENOMEM, "out of memory");
 	if (!r)
 		r = steering_plan_apply(plan, err);
 	if (r)
 		return r;
+	auto_deny_apply(&daemon->auto_deny, &snapshot->dataplane.auto_deny);
 	snapshot->generation = ++daemon->generation;
 	snapshot->loaded_wall_ms = clock_wall_ms();
 	for (unsigned int i = 0; i < snapshot->upstream_count; i++)

@@ -5,6 +5,7 @@
 
 #include "http/downstream_http1.h"
 #include "http/downstream_http2.h"
+#include "http/offence.h"
 #include "http/worker_internal.h"
 #include "io/stream_progress.h"
 
@@ -88,6 +89,12 @@ const struct listener_conf *downstream_resolve(struct downstream *conn)
 		conn->generation = snapshot->generation;
 	}
 	return conn->listener;
+}
+
+void downstream_count_bad_request(struct downstream *conn)
+{
+	worker_count(conn->worker, HTTP_COUNTER_BAD_REQUESTS);
+	offence_report(OFFENCE_PROTOCOL_ERROR, &conn->peer, &conn->origin.source);
 }
 
 void downstream_take_pace(struct downstream *conn)

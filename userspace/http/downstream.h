@@ -137,6 +137,9 @@ int downstream_pending_push(struct downstream *conn, struct recv_buf *buf);
 void downstream_pending_clear(struct downstream *conn);
 void downstream_pending_consume(struct downstream *conn, size_t len);
 
+/* Its client sent what no client sends. */
+void downstream_count_bad_request(struct downstream *conn);
+
 /* The listener that the connection belongs to now. NULL: no longer any. */
 const struct listener_conf *downstream_resolve(struct downstream *conn);
 /* Takes over what the listener says of pace. */

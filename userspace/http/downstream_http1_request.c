@@ -70,7 +70,7 @@ static void refuse_head_codec(struct downstream_http1 *conn, int error)
 {
 	enum http1_error code = (enum http1_error) - error;
 
-	worker_count(conn->base.worker, HTTP_COUNTER_BAD_REQUESTS);
+	downstream_count_bad_request(&conn->base);
 	downstream_http1_refuse_head(conn, http1_error_status(code), http1_error_text(code));
 }
 
@@ -78,7 +78,7 @@ static void refuse_codec(struct downstream_http1 *conn, int error)
 {
 	enum http1_error code = (enum http1_error) - error;
 
-	worker_count(conn->base.worker, HTTP_COUNTER_BAD_REQUESTS);
+	downstream_count_bad_request(&conn->base);
 	downstream_http1_refuse(conn, http1_error_status(code), http1_error_text(code));
 }
 

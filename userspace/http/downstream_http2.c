@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/event.h"
 #include "base/log.h"
+#include "http/offence.h"
 #include "http/worker_internal.h"
 
 #define LINGER_MS    2000
@@ -61,6 +62,7 @@ static void report_calm(struct downstream_http2 *conn)
 	char addr[ADDR_TEXT_MAX];
 
 	worker_count(worker, HTTP_COUNTER_HTTP2_CALMED);
+	offence_report(OFFENCE_PROTOCOL_ERROR, &conn->base.peer, &conn->base.origin.source);
 	downstream_http2_blame(conn, text);
 	if (worker->calmed_logged_ms && now_ms - worker->calmed_logged_ms < 1000)
 		return;
@@ -150,7 +152,7 @@ static void feed(struct downstream_http2 *conn, struct recv_buf *buf, size_t fro
 		report_calm(conn);
 	after_feed(conn);
 	if (ret < 0) {
-		worker_count(conn->base.worker, HTTP_COUNTER_BAD_REQUESTS);
+		downstream_count_bad_request(&conn->base);
 		downstream_http2_blame(conn, "client broke the protocol");
 		downstream_http2_close(conn, false);
 		return;

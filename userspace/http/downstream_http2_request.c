@@ -76,7 +76,7 @@ static void on_head(struct http2 *http2, struct http2_stream *wire, bool end)
 		pace_wait(&stream->request_pace, conn_now_ms(conn));
 	worker_memory_look(conn->base.worker);
 	if (error) {
-		worker_count(conn->base.worker, HTTP_COUNTER_BAD_REQUESTS);
+		downstream_count_bad_request(&conn->base);
 		exchange_fail(exchange, http1_error_status((enum http1_error) - error),
 			      http1_error_text((enum http1_error) - error));
 		return;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "http/local_answer.h"
+#include "http/offence.h"
 #include "http/worker_internal.h"
 
 #define RULE_MAX 160
@@ -82,5 +83,10 @@ void policy_refuse(struct exchange *exchange, const struct policy *policy, enum 
 			.ptr;
 	if (stats)
 		worker_add(&stats->rows[exchange->worker->index].refusals[kind], 1);
+	/* Who shows nothing has not failed yet, and that the node is busy is nobody's offence. */
+	if (kind == REFUSAL_BAD_CREDENTIALS)
+		offence_report(OFFENCE_AUTH_FAILURE, &exchange->peer, &exchange->sender);
+	else if (kind == REFUSAL_LIMITED && status == 429)
+		offence_report(OFFENCE_RATE_LIMITED, &exchange->peer, &exchange->sender);
 	local_answer_start_error(exchange, status, said);
 }

@@ -59,6 +59,17 @@ struct access_conf {
 	unsigned int source_count;
 };
 
+struct auto_deny_rule {
+	int event; /* enum offence_kind (http/offence.h) */
+	uint64_t count, period_ms;
+	uint64_t ttl_ms;
+};
+
+struct auto_deny_conf {
+	struct auto_deny_rule *rules;
+	unsigned int rule_count;
+};
+
 struct dataplane_conf {
 	struct dataplane_interface *interfaces;
 	unsigned int interface_count;
@@ -68,6 +79,7 @@ struct dataplane_conf {
 	size_t deny_count;
 	struct access_conf allow_written, deny_written;
 	struct nat_pool_conf nat;
+	struct auto_deny_conf auto_deny;
 };
 
 struct snapshot {

@@ -168,12 +168,10 @@ static void test_dataplane_errors(void **state)
 		 "bad.txt:2:3: '10.0.0.1/8' has host bits set; did you mean '10.0.0.0/8'?\n"
 		 "bad.txt:4:1: 'example.com' is not an address or a prefix\n"},
 		{CONFIG_HEAD
-		 "dataplane:\n  hash_key: {}\n  source_limits: {}\n  syn_cookies: auto\n"
-		 "  auto_deny: []\n",
+		 "dataplane:\n  hash_key: {}\n  source_limits: {}\n  syn_cookies: auto\n",
 		 "sluice.yaml:3:3: dataplane: 'hash_key' is not supported yet\n"
 		 "sluice.yaml:4:3: dataplane: 'source_limits' is not supported yet\n"
-		 "sluice.yaml:5:3: dataplane: 'syn_cookies' is not supported yet\n"
-		 "sluice.yaml:6:3: dataplane: 'auto_deny' is not supported yet\n"},
+		 "sluice.yaml:5:3: dataplane: 'syn_cookies' is not supported yet\n"},
 	};
 
 	config_write_file("bad.txt", "# list\n  10.0.0.1/8 # no\n192.0.2.0/24\nexample.com\n");
