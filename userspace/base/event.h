@@ -36,8 +36,7 @@
 	X(UPSTREAM_TLS_FAILED, "upstream_tls_failed", WARN, "no TLS with an endpoint")             \
 	X(DENY_CHANGED, "deny_changed", INFO, "the deny list was changed by a person")             \
 	X(ALLOW_CHANGED, "allow_changed", INFO, "the allow list was changed by a person")          \
-	X(AUTO_DENIED, "auto_denied", WARN,                                                        \
-	  "somebody offended too often and is denied for a while")                                 \
+	X(AUTO_DENIED, "auto_denied", WARN, "a source offended too often")                         \
 	X(SERVICE_CHANGED, "service_changed", INFO, "an L4 service came, went or was made anew")   \
 	X(BACKEND_CHANGED, "backend_changed", INFO, "a backend came, went or ended its drain")     \
 	X(BACKEND_UNREACHABLE, "backend_unreachable", WARN, "no way or no neighbour to a backend") \

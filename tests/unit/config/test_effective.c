@@ -41,6 +41,7 @@ static void test_empty_configuration_prints_every_default(void **state)
 				      "  interfaces: []\n"
 				      "  allow: []\n"
 				      "  deny: []\n"
+				      "  auto_deny: []\n"
 				      "services: []\n"
 				      "listeners: []\n"
 				      "upstreams: []\n"
