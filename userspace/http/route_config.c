@@ -187,6 +187,26 @@ static int proxy_read_targets(const struct field_context *context, const struct 
 	return -EINVAL;
 }
 
+/* An upgrade is of HTTP/1; towards HTTP/2 it would have to be an extended CONNECT. */
+static int check_upgrades(const struct field_context *context, const struct conf_node *node,
+			  const char *what, const struct route *route)
+{
+	const struct upstream_conf *found = route->proxy.upstream;
+	const struct split *split = route->proxy.split;
+	char name[VALUE_MAX];
+
+	for (unsigned int i = 0; split && i < split->count; i++)
+		if (!found || found->protocol != UPSTREAM_HTTP2)
+			found = split->variants[i].upstream;
+	if (!route->proxy.upgrade_count || !found || found->protocol != UPSTREAM_HTTP2)
+		return 0;
+	conf_error_key(
+		context->errors, conf_get(node, "upgrade"),
+		"%s: 'upgrade' to upstream %s, which has 'protocol: http2', is not supported yet",
+		what, str_quote(found->name, name, sizeof(name)));
+	return -EINVAL;
+}
+
 static int proxy_read(const struct field_context *context, const struct conf_node *node,
 		      const char *what, struct route_file *file)
 {
@@ -194,6 +214,8 @@ static int proxy_read(const struct field_context *context, const struct conf_nod
 	int r = field_read(context, proxy_fields, ARRAY_SIZE(proxy_fields), node, what, file);
 
 	if (proxy_read_targets(context, node, what, file))
+		r = -EINVAL;
+	else if (!r && check_upgrades(context, node, what, route))
 		r = -EINVAL;
 	route->proxy.timeout_ms = file->proxy_timeout_ms;
 	route->proxy.trailers = file->trailers;

@@ -102,6 +102,7 @@ static int alpn_read(const struct field_context *context, const struct conf_node
 		     void *target)
 {
 	struct tls_client_conf *conf = target;
+	const char *spoken = conf->http2 ? "h2" : "http/1.1";
 	char what[WHAT_MAX], value[VALUE_MAX];
 	unsigned int count = 0;
 	struct str *texts;
@@ -111,15 +112,18 @@ static int alpn_read(const struct field_context *context, const struct conf_node
 	if (texts_read(context, node, what, &texts, &count))
 		return -EINVAL;
 	conf->http11 = false; /* an empty list: no ALPN */
+	if (conf->http2 && !count) {
+		conf_error(context->errors, node, "%s: HTTP/2 over TLS needs h2", what);
+		return -EINVAL;
+	}
 	for (unsigned int i = 0; i < count; i++) {
-		if (str_eq_cstr(texts[i], "http/1.1")) {
-			conf->http11 = true;
+		if (str_eq_cstr(texts[i], spoken)) {
+			conf->http11 = !conf->http2;
 			continue;
 		}
-		conf_error(context->errors, node, "%s: %s%s", what,
-			   str_quote(texts[i], value, sizeof(value)),
-			   str_eq_cstr(texts[i], "h2") ? " is not supported yet"
-						       : ": expected http/1.1");
+		conf_error(context->errors, node,
+			   "%s: %s: expected %s, which is what 'protocol' says", what,
+			   str_quote(texts[i], value, sizeof(value)), spoken);
 		result = -EINVAL;
 	}
 	return result;
@@ -130,6 +134,8 @@ static void alpn_print(struct conf_writer *writer, const char *key, const void *
 	const struct tls_client_conf *conf = target;
 
 	conf_write_open_list(writer, key);
+	if (conf->http2)
+		conf_write_plain(writer, NULL, "h2");
 	if (conf->http11)
 		conf_write_plain(writer, NULL, "http/1.1");
 	conf_write_close(writer);
@@ -223,6 +229,7 @@ static int make_client(const struct field_context *context, const struct conf_no
 		.insecure = conf->insecure,
 		.min_version = conf->min_version,
 		.http11 = conf->http11,
+		.h2 = conf->http2,
 	};
 	struct error err = {0};
 	int r;
@@ -267,14 +274,15 @@ static int make_client(const struct field_context *context, const struct conf_no
 }
 
 int tls_client_config_read(const struct field_context *context, const struct conf_node *node,
-			   const char *what, struct tls_client_conf **ret_conf)
+			   const char *what, bool http2, struct tls_client_conf **ret_conf)
 {
 	struct tls_client_conf *conf = arena_new(context->arena, struct tls_client_conf);
 	int r;
 
 	if (!conf)
 		return field_no_memory(context, node);
-	conf->http11 = true;
+	conf->http2 = http2;
+	conf->http11 = !http2;
 	r = field_read(context, client_fields, ARRAY_SIZE(client_fields), node, what, conf);
 	if (r && node->type != CONF_MAPPING)
 		return r;

@@ -20,6 +20,7 @@ struct tls_client_conf {
 		struct str cert, key; /* absolute names; ptr NULL: nothing is shown */
 	} client_cert;
 	int min_version; /* TLS1_2_VERSION or TLS1_3_VERSION */
+	bool http2;	 /* h2 is spoken, and offered by ALPN */
 	bool http11;	 /* offered by ALPN */
 	bool insecure;	 /* any certificate will do */
 
@@ -27,11 +28,11 @@ struct tls_client_conf {
 };
 
 /*
- * Fills a new struct in context->arena. `what`: "upstream 'shop': tls". -EINVAL with errors
- * reported.
+ * Fills a new struct in context->arena. `what`: "upstream 'shop': tls". `http2`: h2 is what
+ * will be spoken. -EINVAL with errors reported.
  */
 int tls_client_config_read(const struct field_context *context, const struct conf_node *node,
-			   const char *what, struct tls_client_conf **ret_conf);
+			   const char *what, bool http2, struct tls_client_conf **ret_conf);
 /* As a member of an open mapping; nothing for NULL. */
 void tls_client_config_write(struct conf_writer *writer, const char *key,
 			     const struct tls_client_conf *conf);

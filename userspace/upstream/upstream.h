@@ -18,7 +18,7 @@
 struct maglev;
 struct tls_client_conf;
 
-enum upstream_protocol { UPSTREAM_HTTP };
+enum upstream_protocol { UPSTREAM_HTTP, UPSTREAM_HTTP2 };
 
 enum upstream_balance {
 	UPSTREAM_ROUND_ROBIN,
@@ -52,6 +52,7 @@ enum upstream_retry_on {
 	UPSTREAM_RETRY_503 = 1 << 3,
 	UPSTREAM_RETRY_504 = 1 << 4,
 	UPSTREAM_RETRY_PER_TRY = 1 << 5, /* whenever there is a per_try */
+	UPSTREAM_RETRY_REFUSED = 1 << 6, /* a stream: with CONNECT or RESET */
 };
 
 enum upstream_proxy_tlv {
@@ -86,6 +87,7 @@ struct upstream_conf {
 	struct {
 		uint64_t connections; /* 0: any number */
 		uint64_t pending;
+		uint64_t streams; /* of HTTP/2: calls on one connection */
 	} limits;
 	struct {
 		uint32_t on;	     /* enum upstream_retry_on */

@@ -27,6 +27,12 @@
  * call is over with the later one. From on_head() on, `upstream` and `chosen` are not looked at any
  * more.
  *
+ * HTTP/2: where the upstream speaks it, the call is a stream of a connection that many share. The
+ * owner writes the head as ever, and what has no meaning there is left out (Connection,
+ * Transfer-Encoding, ...). Body that is still queued here can be had again: it counts as taken once
+ * it is on its way. A request that the endpoint refused, or left behind when it said GOAWAY, was
+ * seen by nobody.
+ *
  * Errors made here (no descriptors, no memory) never count against the endpoint, nor do calls that
  * their owner aborts.
  *
@@ -44,6 +50,7 @@ struct upstream_call;
 struct upstream_conn;
 struct upstream_local;
 struct upstream_pools;
+struct upstream_stream;
 struct tls_worker;
 
 /* symbol, status for the client, text */
@@ -52,6 +59,7 @@ struct tls_worker;
 	X(CONNECT_TIMEOUT, 504, "upstream did not accept in time")                                 \
 	X(CERTIFICATE, 502, "upstream's certificate is not accepted")                              \
 	X(TLS, 502, "TLS with the upstream failed")                                                \
+	X(HTTP2, 502, "upstream does not speak HTTP/2")                                            \
 	X(RESET, 502, "upstream closed the connection")                                            \
 	X(TIMEOUT, 504, "upstream did not answer in time")                                         \
 	X(PROTOCOL, 502, "upstream broke the protocol")                                            \
@@ -104,7 +112,7 @@ struct upstream_call {
 	struct upstream_pools *pools;
 	const struct upstream_conf *upstream;
 	struct arena *arena;	   /* response heads and trailers are copied into it */
-	struct str head;	   /* the whole request head, serialised */
+	struct str head;	   /* the whole request head, as HTTP/1 has it; see below */
 	enum http_framing framing; /* of the request body: NONE, LENGTH or CHUNKED */
 	enum http_method method_id;
 	uint64_t response_timeout_ms; /* 0: the upstream's */
@@ -120,17 +128,18 @@ struct upstream_call {
 
 	/* Own. */
 	struct upstream_local *local;
-	struct upstream_conn *conn; /* NULL when the call is over */
-	struct endpoint *endpoint;  /* chosen; one reference while conn != NULL */
-	bool reused;		    /* went out on a kept connection */
-	bool resent;		    /* this attempt, because that had died */
-	bool counted;		    /* in the endpoint's `active` */
-	bool waiting;		    /* in the queue */
-	bool overrun;		    /* body was given while it waited: our owner's bug */
-	bool body_taken;	    /* some request body was given to us */
-	bool request_done;	    /* the owner gave the end of the request */
-	bool head_done;		    /* the final response head was given out */
-	bool tunnel;		    /* that was a 101 */
+	struct upstream_conn *conn;	/* NULL when the call is over, or waits */
+	struct upstream_stream *stream; /* in the arena; NULL: HTTP/1 */
+	struct endpoint *endpoint;	/* chosen; one reference while conn != NULL */
+	bool reused;			/* went out on a kept connection */
+	bool resent;			/* this attempt, because that had died */
+	bool counted;			/* in the endpoint's `active` */
+	bool waiting;			/* in the queue */
+	bool overrun;			/* body was given while it waited: our owner's bug */
+	bool body_taken;		/* some request body was given to us */
+	bool request_done;		/* the owner gave the end of the request */
+	bool head_done;			/* the final response head was given out */
+	bool tunnel;			/* that was a 101 */
 	bool paused;
 	uint8_t informational_count;
 	uint8_t tried_count;

@@ -6,8 +6,10 @@
 #include "upstream/balance.h"
 #include "upstream/upstream_policy_config.h"
 
-#define WHAT_MAX  160
-#define VALUE_MAX 96
+#define WHAT_MAX 160
+/* Printed of every upstream, so that it may be read again of every one. */
+#define STREAMS_DEFAULT 100
+#define VALUE_MAX	96
 
 static const struct field_name balance_names[] = {
 	{.name = "round-robin", .value = UPSTREAM_ROUND_ROBIN},
@@ -18,7 +20,7 @@ static const struct field_name balance_names[] = {
 };
 
 static const struct field_name protocol_names[] = {
-	{.name = "http", .value = UPSTREAM_HTTP}, {.name = "http2", .not_yet = true},
+	{.name = "http", .value = UPSTREAM_HTTP}, {.name = "http2", .value = UPSTREAM_HTTP2},
 	{.name = "fastcgi", .not_yet = true},	  {.name = "grpc", .not_yet = true},
 	{.name = "tcp", .not_yet = true},
 };
@@ -294,7 +296,8 @@ static int tls_read(const struct field_context *context, const struct conf_node 
 	char what[WHAT_MAX];
 
 	(void)snprintf(what, sizeof(what), "%s: tls", context->what);
-	return tls_client_config_read(context, node, what, &conf->tls);
+	return tls_client_config_read(context, node, what, conf->protocol == UPSTREAM_HTTP2,
+				      &conf->tls);
 }
 
 static void tls_print(struct conf_writer *writer, const char *key, const void *target)
@@ -371,6 +374,7 @@ static int check_together(const struct field_context *context, const struct conf
 {
 	const struct conf_node *hash_on = conf_get(node, "hash_on");
 	const struct conf_node *slow_start = conf_get(node, "slow_start");
+	const struct conf_node *limits = conf_get(node, "limits");
 
 	if (conf->proxy_tlvs && conf->proxy_protocol != 2) {
 		conf_error_key(context->errors, conf_get(node, "proxy_protocol_tlvs"),
@@ -391,6 +395,19 @@ static int check_together(const struct field_context *context, const struct conf
 			       "%s: 'hash_on' has a meaning with 'balance: maglev' only", what);
 		return -EINVAL;
 	}
+	if (conf->protocol == UPSTREAM_HTTP2 && conf->proxy_protocol) {
+		conf_error_key(context->errors, conf_get(node, "proxy_protocol"),
+			       "%s: 'proxy_protocol' tells of one client, and a connection of "
+			       "'protocol: http2' serves many",
+			       what);
+		return -EINVAL;
+	}
+	if (conf->protocol != UPSTREAM_HTTP2 && conf->limits.streams != STREAMS_DEFAULT) {
+		conf_error_key(context->errors, conf_get(limits, "streams"),
+			       "%s: limits: 'streams' has a meaning with 'protocol: http2' only",
+			       what);
+		return -EINVAL;
+	}
 	if (conf->balance == UPSTREAM_MAGLEV && conf->slow_start_ms) {
 		conf_error_key(context->errors, slow_start,
 			       "%s: 'slow_start' has no meaning with 'balance: maglev': keys have "
@@ -404,11 +421,16 @@ static int check_together(const struct field_context *context, const struct conf
 static int upstream_read(const struct field_context *context, const struct conf_node *node,
 			 const char *what, unsigned int index, void *item)
 {
+	const struct conf_node *protocol =
+		node->type == CONF_MAPPING ? conf_get(node, "protocol") : NULL;
 	struct upstream_conf *conf = item;
 	int r;
 
 	conf->line = node->line;
 	conf->column = node->column;
+	/* `tls` may stand before it, and offers what it says. */
+	if (protocol && protocol->type == CONF_SCALAR && str_eq_cstr(protocol->value, "http2"))
+		conf->protocol = UPSTREAM_HTTP2;
 	r = field_read(context, upstream_fields, ARRAY_SIZE(upstream_fields), node, what, conf);
 	/* Where endpoints come from elsewhere, that was refused already. */
 	if (node->type == CONF_MAPPING && !conf_get(node, "endpoints") && !conf_get(node, "dns") &&

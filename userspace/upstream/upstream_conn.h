@@ -11,16 +11,25 @@
  * A connection has a place among those of its upstream from before the connect until it is closed
  * (upstream_state.connections): limits.connections counts places. A request that is sent again
  * takes the place along when its connection is given up.
+ *
+ * A connection of HTTP/2 carries many calls at a time (upstream_http2.h); `call` is NULL then.
+ * While it has room for more it is in the `shared` lists of its endpoint and upstream; without any
+ * call it is idle like others.
  */
 #ifndef SLUICE_UPSTREAM_UPSTREAM_CONN_H
 #define SLUICE_UPSTREAM_UPSTREAM_CONN_H
 
 #include "base/list.h"
+#include "io/send_chunks.h"
 #include "tls/tls_client_config.h"
 #include "upstream/balance.h"
 #include "upstream/upstream_call.h"
 
 #define UPSTREAM_IDLE_MAX 256 /* kept connections per endpoint and worker */
+/* More interim answers than any protocol needs: a flood (HARDENING 12). */
+#define UPSTREAM_INFORMATIONAL_MAX 16
+
+struct upstream_http2;
 
 enum upstream_conn_state {
 	UPSTREAM_CONN_CONNECTING, /* until requests can be sent: with TLS, after the handshake */
@@ -35,8 +44,10 @@ struct upstream_conn {
 	struct upstream_local *local;
 	struct endpoint *endpoint; /* one reference */
 	struct upstream_call *call;
-	struct list link;	/* in the endpoint's idle stack, or in the cache of free structs */
-	struct list local_link; /* in the upstream's idle stack */
+	struct upstream_http2 *http2; /* NULL: HTTP/1 */
+	/* In the endpoint's idle stack or list of shared ones, or in the cache of free structs. */
+	struct list link;
+	struct list local_link; /* in the upstream's idle stack, or list of shared ones */
 	enum upstream_conn_state state;
 	bool has_place;	 /* is counted among the upstream's connections */
 	bool keep_alive; /* the response lets the connection live on */
@@ -64,7 +75,8 @@ struct upstream_conn {
 };
 
 struct upstream_slot {
-	struct list idle; /* most recently used first */
+	struct list idle;   /* most recently used first */
+	struct list shared; /* with calls, and room for more */
 	unsigned int idle_count;
 	struct tls_sessions *tls_sessions; /* NULL: none was needed */
 };
@@ -75,6 +87,7 @@ struct upstream_local {
 	struct upstream_state *state; /* whose slot it is; referenced by whoever waits or is kept */
 	struct balance_seat seat;
 	struct list idle;    /* kept connections to all endpoints, most recently used first */
+	struct list shared;  /* those with calls, and room for more */
 	struct list waiting; /* calls, oldest first; see upstream_queue.c */
 	unsigned int waiting_count;
 	bool running; /* the queue is being served */
@@ -96,9 +109,12 @@ struct upstream_pools {
 	struct list limited;
 	struct list free_conns;
 	unsigned int free_count;
+	struct send_chunk_cache chunks;
+	size_t http2_bytes;	/* of all connections' codecs */
 	atomic_uint conn_count; /* open ones, closing included; written by the worker only */
 	atomic_uint_fast64_t retries;
 	uint64_t generation;
+	uint64_t http2_told_ms; /* of an endpoint that breaks it */
 	bool draining;
 	struct timer drained_timer;
 	void (*on_empty)(void *arg);
@@ -116,17 +132,23 @@ static inline bool upstream_conn_suits(const struct upstream_conn *conn,
 {
 	const struct tls_client_conf *tls = call->upstream->tls;
 
-	return str_eq(str_make(buf_str(&conn->opened).ptr, conn->opened_key_len),
+	return !conn->http2 == (call->upstream->protocol != UPSTREAM_HTTP2) &&
+	       str_eq(str_make(buf_str(&conn->opened).ptr, conn->opened_key_len),
 		      call->opening_key) &&
 	       LIKELY(tls_client_is_same(conn->tls, tls ? tls->client : NULL));
 }
 
-/* A kept connection to the endpoint that suits, or NULL. Taken out of the stacks, still IDLE. */
-struct upstream_conn *upstream_pools_take_idle(const struct upstream_call *call,
-					       struct endpoint *endpoint);
+/*
+ * A connection to the endpoint that suits and has room, or NULL: a shared one, or a kept one, which
+ * is taken out of the stacks and still IDLE.
+ */
+struct upstream_conn *upstream_pools_take(const struct upstream_call *call,
+					  struct endpoint *endpoint);
 /* False when it may not be kept: then the caller closes it. */
 bool upstream_pools_keep_idle(struct upstream_conn *conn);
 void upstream_pools_remove_idle(struct upstream_conn *conn);
+/* Into the lists of shared ones, or out of them. */
+void upstream_pools_share(struct upstream_conn *conn, bool share);
 /* Those of the endpoint, where new ones go. NULL: out of memory. */
 struct tls_sessions *upstream_pools_tls_sessions(struct upstream_pools *pools,
 						 const struct endpoint *endpoint);
@@ -170,30 +192,80 @@ bool upstream_queue_yields(const struct upstream_local *local);
 void upstream_queue_attach(struct upstream_pools *pools);
 void upstream_queue_detach(struct upstream_pools *pools);
 
-/* ---- upstream_call.c ---- */
+/* ---- upstream_call.c: what all calls have in common ---- */
+
+static inline uint64_t upstream_call_now_ms(const struct upstream_call *call)
+{
+	return loop_now_ms(call->pools->loop);
+}
+
+/* The call leaves its connection; one of HTTP/1 is then kept or closed by the caller. */
+void upstream_call_detach(struct upstream_call *call);
+/*
+ * Counts it, and sends the request elsewhere if that is allowed; else tells the owner. The call has
+ * left its connection afterwards, and one of HTTP/1 is closed.
+ */
+void upstream_call_fail(struct upstream_call *call, enum upstream_error error, const char *detail);
+/* The same for all but the first of the calls that one failure of a connection meets. */
+void upstream_call_fail_along(struct upstream_call *call, enum upstream_error error,
+			      const char *detail);
+/* To be called before its last event, or when there will be none. */
+void upstream_call_over(struct upstream_call *call);
+/*
+ * The final head came. True: the request goes elsewhere instead, and the call has left its
+ * connection.
+ */
+bool upstream_call_answered(struct upstream_call *call, uint16_t status);
+/* What is left until the earliest of the deadlines that run, at most `most_ms`. */
+uint64_t upstream_call_time_left(const struct upstream_call *call, uint64_t most_ms);
+void upstream_call_start_try(struct upstream_call *call);
+/* Only the head is waited for: the deadlines run, and so much is left. */
+uint64_t upstream_call_await_head(struct upstream_call *call);
+
+/* ---- upstream_attempt.c: where the request goes ---- */
 
 /* For the queue. 0; -EAGAIN: no place, go on waiting; else call->failure says why it is over. */
 int upstream_call_attempt(struct upstream_call *call);
-/* The call leaves the connection, which the caller then keeps or closes. */
-void upstream_call_detach(struct upstream_conn *conn);
 /*
- * Counts it, and sends the request elsewhere if that is allowed; else closes the connection and
- * tells the owner. The connection has no call any more afterwards.
+ * Sends the request again to the same endpoint, on another connection, as far as that is harmless:
+ * a kept connection died, or (`unprocessed`) the endpoint says that it did nothing with it. False:
+ * not to be done.
  */
-void upstream_call_fail(struct upstream_conn *conn, enum upstream_error error, const char *detail);
-/* A kept connection died: sends the request again to the same endpoint. False: not to be done. */
-bool upstream_call_resend(struct upstream_conn *conn);
+bool upstream_call_resend(struct upstream_call *call, bool unprocessed);
+/* To another one after a failure: enum upstream_retry_on. False: not to be done. */
+bool upstream_call_retry(struct upstream_call *call, uint32_t cause);
+/* Its connection has no room for it after all, and it has not been sent: looks for another. */
+void upstream_call_move(struct upstream_call *call);
+
+/* ---- connections of both kinds ---- */
+
+/* What is queued can be sent from now on. */
+void upstream_conn_ready(struct upstream_conn *conn);
+/* It was not ready yet. Its calls fail, and it is closed. */
+void upstream_conn_failed(struct upstream_conn *conn, enum upstream_error error,
+			  const char *detail);
+/* The same by a negative errno. */
+void upstream_conn_refused(struct upstream_conn *conn, int result);
+
+/* ---- upstream_http1.c ---- */
+
+extern const struct stream_ops upstream_http1_ops;
+void upstream_http1_on_timer(struct timer *timer);
+/* 0 or -ENOMEM. `taken_over`: the request is queued already. */
+int upstream_http1_begin(struct upstream_conn *conn, bool taken_over);
+void upstream_http1_ready(struct upstream_conn *conn);
+void upstream_http1_send(struct upstream_call *call, struct str data, struct recv_buf *buf);
+void upstream_http1_send_end(struct upstream_call *call, const struct http_field *trailers,
+			     unsigned int trailer_count);
+void upstream_http1_flush(struct upstream_conn *conn);
+void upstream_http1_pause(struct upstream_conn *conn);
+void upstream_http1_resume(struct upstream_conn *conn);
+void upstream_http1_leave(struct upstream_conn *conn);
+/* Which timer runs follows from what is waited for. */
+void upstream_http1_restart_timer(struct upstream_conn *conn);
 /* All was sent that there is: of a tunnel, our side may be over, and with it the call. True: it is.
  */
 bool upstream_tunnel_sent(struct upstream_conn *conn);
-/* The final head came. True: the request goes elsewhere instead, the connection was given up. */
-bool upstream_call_answered(struct upstream_conn *conn, uint16_t status);
-/* Which timer runs follows from what is waited for. */
-void upstream_conn_restart_timer(struct upstream_conn *conn);
-/* What is queued can be sent from now on. */
-void upstream_conn_ready(struct upstream_conn *conn);
-/* A negative errno of a connection that was not ready yet. */
-void upstream_conn_refused(struct upstream_conn *conn, int result);
 
 static inline void upstream_call_count(const struct upstream_call *call,
 				       enum endpoint_counter counter)

@@ -44,6 +44,12 @@ const struct field upstream_limit_fields[UPSTREAM_LIMIT_FIELDS] = {
 	 AT(limits.pending),
 	 .max = 1000000,
 	 .default_text = "256"},
+	{.key = "streams",
+	 .kind = FIELD_U64,
+	 AT(limits.streams),
+	 .min = 1,
+	 .max = 10000,
+	 .default_text = "100"},
 };
 
 /* ---- retry ---- */

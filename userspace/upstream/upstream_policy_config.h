@@ -10,7 +10,7 @@
 #include "upstream/upstream.h"
 
 #define UPSTREAM_EJECTION_FIELDS 3
-#define UPSTREAM_LIMIT_FIELDS	 2
+#define UPSTREAM_LIMIT_FIELDS	 3
 #define UPSTREAM_RETRY_FIELDS	 4
 
 /* Offsets count from the beginning of struct upstream_conf. */

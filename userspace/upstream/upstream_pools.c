@@ -1,4 +1,4 @@
-#include "upstream/upstream_conn.h"
+#include "upstream/upstream_http2.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -100,6 +100,7 @@ void upstream_pools_free(struct upstream_pools *pools)
 
 		conn_free(conn);
 	}
+	send_chunk_cache_trim(&pools->chunks);
 	drop_tls_sessions(pools);
 	for (unsigned int i = 0; i < pools->slot_count; i++)
 		free(pools->slots[i]);
@@ -164,7 +165,7 @@ unsigned int upstream_pools_connections(const struct upstream_pools *pools)
 uint64_t upstream_pools_memory(const struct upstream_pools *pools)
 {
 	return ((uint64_t)pools->conn_count + pools->free_count) * sizeof(struct upstream_conn) +
-	       pools->bufs_bytes;
+	       pools->bufs_bytes + pools->http2_bytes + pools->chunks.bytes;
 }
 
 void upstream_pools_trim(struct upstream_pools *pools)
@@ -176,6 +177,7 @@ void upstream_pools_trim(struct upstream_pools *pools)
 		conn_free(conn);
 	}
 	pools->free_count = 0;
+	send_chunk_cache_trim(&pools->chunks);
 	drop_tls_sessions(pools);
 }
 
@@ -215,6 +217,7 @@ static struct upstream_slot *slot_get(struct upstream_pools *pools, unsigned int
 		if (!slot)
 			return NULL;
 		list_init(&slot->idle);
+		list_init(&slot->shared);
 		pools->slots[index] = slot;
 	}
 	return pools->slots[index];
@@ -245,6 +248,7 @@ static struct upstream_local *local_new(struct upstream_pools *pools, unsigned i
 		return NULL;
 	local->pools = pools;
 	list_init(&local->idle);
+	list_init(&local->shared);
 	upstream_queue_init(local);
 	balance_seat_init(&local->seat, pools->worker_index, clock_mono_ns());
 	return pools->locals[index] = local;
@@ -264,8 +268,8 @@ struct upstream_local *upstream_pools_local(struct upstream_pools *pools,
 	return local;
 }
 
-struct upstream_conn *upstream_pools_take_idle(const struct upstream_call *call,
-					       struct endpoint *endpoint)
+struct upstream_conn *upstream_pools_take(const struct upstream_call *call,
+					  struct endpoint *endpoint)
 {
 	struct upstream_pools *pools = call->pools;
 	struct upstream_slot *slot =
@@ -273,6 +277,12 @@ struct upstream_conn *upstream_pools_take_idle(const struct upstream_call *call,
 
 	if (!slot)
 		return NULL;
+	list_for_each (link, &slot->shared) {
+		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
+
+		if (LIKELY(upstream_conn_suits(conn, call)))
+			return conn;
+	}
 	list_for_each (link, &slot->idle) {
 		struct upstream_conn *conn = list_entry(link, struct upstream_conn, link);
 
@@ -313,6 +323,22 @@ bool upstream_pools_keep_idle(struct upstream_conn *conn)
 	count_connections(conn, 0, 1);
 	conn->state = UPSTREAM_CONN_IDLE;
 	return true;
+}
+
+void upstream_pools_share(struct upstream_conn *conn, bool share)
+{
+	struct upstream_slot *slot;
+
+	if (share != list_is_empty(&conn->link))
+		return; /* as it is */
+	list_remove(&conn->link);
+	list_remove(&conn->local_link);
+	slot = share ? slot_get(conn->pools, conn->endpoint->slot) : NULL;
+	/* Without memory for a slot nobody shares it. */
+	if (!slot)
+		return;
+	list_push_front(&slot->shared, &conn->link);
+	list_push_front(&conn->local->shared, &conn->local_link);
 }
 
 void upstream_pools_remove_idle(struct upstream_conn *conn)
@@ -361,6 +387,7 @@ struct upstream_conn *upstream_conn_get(struct upstream_local *local, struct end
 	conn->expects_large = conn->half_ended = conn->shut = conn->leaving = false;
 	conn->scan = 0;
 	conn->tls = NULL;
+	conn->http2 = NULL;
 	conn->opened_key_len = 0;
 	conn->body = (struct http1_body){0};
 	pools->conn_count++;
@@ -377,6 +404,7 @@ void upstream_conn_put(struct upstream_conn *conn)
 
 	timer_stop(&conn->timer);
 	send_queue_clear(&conn->queue);
+	upstream_http2_free(TAKE_PTR(conn->http2));
 	http1_body_done(&conn->body);
 	splice_pipe_unref(TAKE_PTR(conn->pipe));
 	count_connections(conn, -1, 0);
@@ -408,6 +436,8 @@ void upstream_conn_close(struct upstream_conn *conn)
 		return;
 	if (conn->state == UPSTREAM_CONN_IDLE)
 		upstream_pools_remove_idle(conn);
+	else
+		upstream_pools_share(conn, false);
 	if (conn->call) {
 		conn->call->conn = NULL;
 		conn->call = NULL;

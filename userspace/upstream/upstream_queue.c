@@ -229,6 +229,7 @@ static void on_tick(struct timer *timer)
 		upstream_queue_leave(call);
 		upstream_count(local->state, local->pools->worker_index,
 			       UPSTREAM_COUNTER_QUEUE_TIMEOUTS);
+		upstream_call_over(call);
 		call->ops->on_error(call, UPSTREAM_E_QUEUE_TIMEOUT, NULL);
 	}
 	if (!local->waiting_count)
@@ -260,7 +261,7 @@ bool upstream_queue_must_wait(struct upstream_local *local)
 	upstream_queue_link(local);
 	if (local->waiting_count)
 		return true;
-	if (!list_is_empty(&local->idle))
+	if (!list_is_empty(&local->idle) || !list_is_empty(&local->shared))
 		return false;
 	/* Places that others are about to take are not free. */
 	open = atomic_load_explicit(&state->connections, memory_order_relaxed);
@@ -316,7 +317,7 @@ static int serve_first(struct upstream_local *local)
 	unsigned int limit = limit_of(local);
 	int ret;
 
-	if (list_is_empty(&local->idle) && limit && open >= limit)
+	if (list_is_empty(&local->idle) && list_is_empty(&local->shared) && limit && open >= limit)
 		return -EAGAIN;
 	ret = upstream_call_attempt(call);
 	if (ret == -EAGAIN) {
@@ -324,12 +325,14 @@ static int serve_first(struct upstream_local *local)
 		return ret;
 	}
 	upstream_queue_leave(call);
-	if (ret < 0)
+	if (ret < 0) {
+		upstream_call_over(call);
 		call->ops->on_error(call, call->failure, NULL);
-	else if (call->request_done)
+	} else if (call->request_done) {
 		upstream_call_flush(call);
-	else
+	} else {
 		call->ops->on_drained(call); /* the owner kept the body back */
+	}
 	return 0;
 }
 

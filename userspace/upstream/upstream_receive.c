@@ -4,8 +4,6 @@
 #include "proto/http1/compact.h"
 #include "upstream/upstream_conn.h"
 
-/* More interim answers than any protocol needs: a flood (HARDENING 12). */
-#define INFORMATIONAL_MAX 16
 /* Bodies with more than this to come are received buffer by buffer, so that they can be held. */
 #define LARGE_BODY_BYTES (64u * 1024)
 /* Less than this is copied: a receive costs less than a poll and two splices. */
@@ -73,7 +71,7 @@ static void call_finish(struct upstream_conn *conn)
 	conn->expects_large = call->pipes && stream_can_splice(&conn->stream) &&
 			      conn->body.framing == HTTP_FRAMING_LENGTH &&
 			      conn->body.data_bytes > LARGE_BODY_BYTES;
-	upstream_call_detach(conn);
+	upstream_call_detach(call);
 	if (keep && upstream_pools_keep_idle(conn)) {
 		/*
 		 * Single receives leave the next large body in the socket, for the pipe. A pause
@@ -91,18 +89,6 @@ static void call_finish(struct upstream_conn *conn)
 	call->ops->on_end(call, trailers, trailer_count);
 	if (UNLIKELY(local->waiting_count))
 		upstream_queue_run(local);
-}
-
-static void count_status(struct upstream_call *call, uint16_t status)
-{
-	static const enum endpoint_counter counters[] = {
-		ENDPOINT_COUNTER_RESPONSES_2XX, ENDPOINT_COUNTER_RESPONSES_2XX,
-		ENDPOINT_COUNTER_RESPONSES_3XX, ENDPOINT_COUNTER_RESPONSES_4XX,
-		ENDPOINT_COUNTER_RESPONSES_5XX,
-	};
-
-	if (status >= 100 && status < 600)
-		upstream_call_count(call, counters[status / 100 - 1]);
 }
 
 /* 1: `ret_block` is a whole head and *pos stands behind it. 0: more is needed. Negative: failed. */
@@ -162,7 +148,7 @@ static int conn_read_head(struct upstream_conn *conn, const struct recv_buf *buf
 		conn->scan = 0;
 		if (ret == 0 && ret_head->status == 101 &&
 		    !(call->ops->accepts_upgrade && call->ops->accepts_upgrade(call, ret_head))) {
-			upstream_call_fail(conn, UPSTREAM_E_PROTOCOL,
+			upstream_call_fail(call, UPSTREAM_E_PROTOCOL,
 					   "101 that is no answer to what was asked");
 			return -EPROTO;
 		}
@@ -170,13 +156,13 @@ static int conn_read_head(struct upstream_conn *conn, const struct recv_buf *buf
 			return 1;
 	}
 	if (ret == -HTTP1_E_NO_MEMORY)
-		upstream_call_fail(conn, UPSTREAM_E_LOCAL, "no memory for the answer's header");
+		upstream_call_fail(call, UPSTREAM_E_LOCAL, "no memory for the answer's header");
 	else if (ret == -HTTP1_E_HEAD_BYTES || ret == -HTTP1_E_FIELD_BYTES ||
 		 ret == -HTTP1_E_FIELD_COUNT)
-		upstream_call_fail(conn, UPSTREAM_E_HEAD_TOO_LARGE,
+		upstream_call_fail(call, UPSTREAM_E_HEAD_TOO_LARGE,
 				   http1_error_text((enum http1_error) - ret));
 	else
-		upstream_call_fail(conn, UPSTREAM_E_PROTOCOL,
+		upstream_call_fail(call, UPSTREAM_E_PROTOCOL,
 				   http1_error_text((enum http1_error) - ret));
 	return -EPROTO;
 }
@@ -215,8 +201,8 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 			fresh = true;
 			break;
 		}
-		if (++call->informational_count > INFORMATIONAL_MAX) {
-			upstream_call_fail(conn, UPSTREAM_E_PROTOCOL, "too many interim answers");
+		if (++call->informational_count > UPSTREAM_INFORMATIONAL_MAX) {
+			upstream_call_fail(call, UPSTREAM_E_PROTOCOL, "too many interim answers");
 			return;
 		}
 		call->ops->on_head(call, &head);
@@ -238,13 +224,13 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 
 	event = http1_body_compact(&conn->body, buf->data + pos, buf->len - pos, &consumed, &data);
 	if (event < 0) {
-		upstream_call_fail(conn, UPSTREAM_E_PROTOCOL,
+		upstream_call_fail(call, UPSTREAM_E_PROTOCOL,
 				   http1_error_text((enum http1_error) - event));
 		return;
 	}
 	if (event == HTTP1_BODY_DONE && pos + consumed < buf->len) {
 		if (fresh) {
-			upstream_call_fail(conn, UPSTREAM_E_PROTOCOL,
+			upstream_call_fail(call, UPSTREAM_E_PROTOCOL,
 					   "bytes after the end of the answer");
 			return;
 		}
@@ -252,8 +238,7 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 		conn->keep_alive = false;
 	}
 	if (fresh) {
-		count_status(call, head.status);
-		if (UNLIKELY(upstream_call_answered(conn, head.status)))
+		if (UNLIKELY(upstream_call_answered(call, head.status)))
 			return;
 		call->head_done = true;
 		if (UNLIKELY(head.status == 101)) {
@@ -279,7 +264,7 @@ static void conn_input(struct upstream_conn *conn, struct recv_buf *buf)
 	if (conn->call != call)
 		return;
 	upstream_conn_arm(conn);
-	upstream_conn_restart_timer(conn);
+	upstream_http1_restart_timer(conn);
 }
 
 /* ---- tunnels ---- */
@@ -288,7 +273,7 @@ static void tunnel_over(struct upstream_conn *conn)
 {
 	struct upstream_call *call = conn->call;
 
-	upstream_call_detach(conn);
+	upstream_call_detach(call);
 	upstream_conn_close(conn);
 	call->ops->on_end(call, NULL, 0);
 }
@@ -298,7 +283,7 @@ bool upstream_tunnel_sent(struct upstream_conn *conn)
 	if (conn->send_failed) {
 		/* While it can still speak, receiving says what became of it. */
 		if (conn->half_ended)
-			upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the tunnel");
+			upstream_call_fail(conn->call, UPSTREAM_E_RESET, "inside the tunnel");
 		return conn->half_ended;
 	}
 	if (!conn->call->request_done || !send_queue_is_empty(&conn->queue))
@@ -318,7 +303,7 @@ static void tunnel_ended(struct upstream_conn *conn, int result)
 	struct upstream_call *call = conn->call;
 
 	if (result < 0 || conn->send_failed) {
-		upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the tunnel");
+		upstream_call_fail(call, UPSTREAM_E_RESET, "inside the tunnel");
 		return;
 	}
 	conn->half_ended = true;
@@ -345,16 +330,16 @@ static void conn_ended(struct upstream_conn *conn, int result)
 		if (result == 0 && http1_body_eof(&conn->body) == HTTP1_BODY_DONE)
 			call_finish(conn);
 		else
-			upstream_call_fail(conn, UPSTREAM_E_RESET, "inside the body");
+			upstream_call_fail(call, UPSTREAM_E_RESET, "inside the body");
 		return;
 	}
-	if (upstream_call_resend(conn))
+	if (upstream_call_resend(call, false))
 		return;
 	/* Under TLS 1.3 a server refuses our certificate when we are through already. */
 	if (UNLIKELY(conn->tls) && result == -EPROTO)
-		upstream_call_fail(conn, UPSTREAM_E_TLS, stream_error_text(&conn->stream));
+		upstream_call_fail(call, UPSTREAM_E_TLS, stream_error_text(&conn->stream));
 	else
-		upstream_call_fail(conn, UPSTREAM_E_RESET,
+		upstream_call_fail(call, UPSTREAM_E_RESET,
 				   conn->partial.len ? "inside the header" : "before the answer");
 }
 
@@ -397,5 +382,5 @@ void upstream_conn_on_piped(struct stream *stream, size_t bytes)
 	if (conn->call != call)
 		return;
 	upstream_conn_arm(conn);
-	upstream_conn_restart_timer(conn);
+	upstream_http1_restart_timer(conn);
 }

@@ -7,8 +7,6 @@
 
 #define TOLD_MS 10000
 
-static const char *const alpn_ours = "http/1.1";
-
 /* The endpoint's owner should know; each handshake fails alike, so one in a while will do. */
 static void tell(struct upstream_conn *conn, enum upstream_error error, const char *detail)
 {
@@ -31,7 +29,7 @@ static void fail(struct upstream_conn *conn, enum upstream_error error, const ch
 {
 	if (error != UPSTREAM_E_LOCAL)
 		tell(conn, error, detail);
-	upstream_call_fail(conn, error, detail);
+	upstream_conn_failed(conn, error, detail);
 }
 
 static int start(struct upstream_conn *conn)
@@ -81,14 +79,21 @@ void upstream_tls_opened(struct upstream_conn *conn, int64_t result)
 		begin(conn);
 }
 
-/* Nothing, or what was offered: else the other side would speak something else. */
-static bool protocol_fits(const SSL *ssl)
+/*
+ * HTTP/2 is what both sides have said (RFC 9113 3.2); else nothing, or what was offered: the other
+ * side would speak something else.
+ */
+static bool protocol_fits(const struct upstream_conn *conn, const SSL *ssl)
 {
-	const unsigned char *name;
+	const unsigned char *bytes;
 	unsigned int len;
+	struct str name;
 
-	SSL_get0_alpn_selected(ssl, &name, &len);
-	return !len || str_eq_cstr(str_make((const char *)name, len), alpn_ours);
+	SSL_get0_alpn_selected(ssl, &bytes, &len);
+	name = str_make((const char *)bytes, len);
+	if (conn->http2)
+		return str_eq_cstr(name, "h2");
+	return !len || str_eq_cstr(name, "http/1.1");
 }
 
 void upstream_tls_on_secured(struct stream *stream, int result)
@@ -97,13 +102,15 @@ void upstream_tls_on_secured(struct stream *stream, int result)
 	const SSL *ssl = tls_stream_ssl(stream);
 	const char *refusal, *text;
 
-	if (!conn->call) {
+	if (!conn->call && !conn->http2) {
 		upstream_conn_close(conn);
 		return;
 	}
 	if (result == 0) {
-		if (protocol_fits(ssl))
+		if (protocol_fits(conn, ssl))
 			upstream_conn_ready(conn);
+		else if (conn->http2)
+			fail(conn, UPSTREAM_E_HTTP2, "h2 was not chosen by ALPN");
 		else
 			fail(conn, UPSTREAM_E_TLS, "a protocol was chosen that was not offered");
 		return;

@@ -298,10 +298,10 @@ static void test_upstream_errors(void **state)
 		 "sluice.yaml:13:9: upstream 'a': endpoint '10.0.0.3:80' is given twice; use "
 		 "'weight' to send it more\n"},
 		{CONFIG_HEAD "upstreams:\n  - name: a\n    dns: x:80\n    balance: ewma\n"
-			     "    protocol: http2\n    health_check: {}\n    tls: {}\n",
+			     "    protocol: grpc\n    health_check: {}\n    tls: {}\n",
 		 "sluice.yaml:4:5: upstream 'a': 'dns' is not supported yet\n"
 		 "sluice.yaml:5:14: upstream 'a': balance: 'ewma' is not supported yet\n"
-		 "sluice.yaml:6:15: upstream 'a': protocol: 'http2' is not supported yet\n"
+		 "sluice.yaml:6:15: upstream 'a': protocol: 'grpc' is not supported yet\n"
 		 "sluice.yaml:7:5: upstream 'a': 'health_check' is not supported yet\n"
 		 "sluice.yaml:8:10: upstream 'a': tls: needs 'ca', the authorities that may sign "
 		 "the server's certificate\n"

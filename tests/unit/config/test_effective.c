@@ -95,6 +95,7 @@ static void test_listener_upstream_and_route_print_every_default(void **state)
 					 "    limits:\n"
 					 "      connections: 0\n"
 					 "      pending: 256\n"
+					 "      streams: 100\n"
 					 "    retry:\n"
 					 "      \"on\":\n"
 					 "        - connect\n"

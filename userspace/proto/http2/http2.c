@@ -261,6 +261,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_SETTINGS:
 		if (frame->hd.flags & NGHTTP2_FLAG_ACK)
 			http2->settings_acked = true;
+		else
+			http2->settings_received = true;
 		break;
 	case NGHTTP2_HEADERS:
 		http2->head_stream_id = 0;
@@ -287,6 +289,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 	case NGHTTP2_RST_STREAM:
 		http2->resets_received++;
 		stream = find_stream(http2, frame->hd.stream_id);
+		if (stream)
+			stream->reset_received = true;
 		/* A server's is the polite end of an answer; a client's always costs. */
 		if (!http2->client || frame->rst_stream.error_code != NGHTTP2_NO_ERROR ||
 		    (stream && !stream->ended))
@@ -364,6 +368,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 	    nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0)
 		/* An answer ends the exchange: the rest of the request is not wanted. */
 		http2_reset(http2, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+	if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+		http2->broken = true;
 	if (frame->hd.type != NGHTTP2_RST_STREAM)
 		return 0;
 	http2->resets_sent++;
@@ -606,7 +612,8 @@ int http2_submit_request(struct http2 *http2, struct http2_stream *stream, const
 	if (id < 0)
 		return id == NGHTTP2_ERR_STREAM_ID_NOT_AVAILABLE ? -ENOTCONN : -ENOMEM;
 	stream->id = id;
-	stream->sent = stream->head_done = stream->ended = stream->reset_counted = false;
+	stream->sent = stream->head_done = stream->ended = false;
+	stream->reset_counted = stream->reset_received = false;
 	return 0;
 }
 

@@ -105,8 +105,9 @@ struct http2_stream {
 	bool head_done; /* of what we receive; what follows are trailers */
 	bool ended;	/* what we receive is whole */
 	bool reset_counted;
-	bool sent;    /* of a client: the head of its request went out */
-	bool two_way; /* the end of our side does not mean that nobody reads the peer's */
+	bool reset_received; /* the peer reset it */
+	bool sent;	     /* of a client: the head of its request went out */
+	bool two_way;	     /* the end of our side does not mean that nobody reads the peer's */
 };
 
 struct http2_ops {
@@ -163,7 +164,9 @@ struct http2 {
 	uint64_t head_since_ms;
 	bool client;
 	bool settings_acked;
-	bool calmed; /* too much was too much */
+	bool settings_received; /* the peer's first */
+	bool calmed;		/* too much was too much */
+	bool broken; /* we said GOAWAY with an error: the peer is not listened to any more */
 	enum http2_abuse calmed_for;
 	uint64_t resets_received, resets_sent;
 };
