@@ -29,9 +29,11 @@ routes:
   - {{ name: odd, match: {{ path: {{ exact: /odd }} }}, proxy: {{ upstream: odd }} }}
   - {{ name: idle, match: {{ path: {{ exact: /idle }} }}, respond: {{ status: 200 }} }}
   - {{ name: up, match: {{ hosts: [ up.test ] }}, proxy: {{ upstream: up }} }}
-  - {{ name: once, match: {{ hosts: [ once.test ] }}, policies: [ once ], respond: {{ status: 200 }} }}
-policies: [ {{ name: once, rate_limit: {{ rate: 1/h }} }} ]
+  - {{ name: once, match: {{ hosts: [ once.test ] }}, policies: [ once, few ],
+       respond: {{ status: 200 }} }}
+policies: [ {{ name: once, rate_limit: {{ rate: 1/h }} }}, {{ name: few, concurrency: {{ max: 9 }} }} ]
 """
+OFFENDERS = "dataplane: { auto_deny: [ { event: rate_limited, over: 9/m, ttl: 1m } ] }\n"
 
 
 def start(sluice, config=CONFIG):
@@ -128,7 +130,7 @@ def test_the_page_agrees_with_the_admin_api(topology, sluice):
 
 
 def test_every_metric_is_described_and_every_described_one_is_there(topology, sluice):
-    start(sluice)
+    start(sluice, CONFIG + OFFENDERS)
     ask(topology, "/say")
     assert [ask(topology, "/", "once.test") for _ in range(2)] == [200, 429]
     page = scrape(topology)
