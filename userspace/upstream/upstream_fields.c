@@ -79,12 +79,13 @@ int upstream_fields_read(struct arena *arena, struct str head, bool tls, nghttp2
 	method_end = str_find_byte(line, ' ');
 	if (method_end <= 0)
 		return -EPROTO;
-	fields[0] = http2_nv(STR(":method"), str_sub(line, 0, (size_t)method_end));
+	/* The authority stands first, since a request of HTTP/1.0 may have none. */
+	fields[1] = http2_nv(STR(":method"), str_sub(line, 0, (size_t)method_end));
 	line = str_sub(line, (size_t)method_end + 1, line.len);
 	target_end = str_find_byte(line, ' ');
 	if (target_end <= 0)
 		return -EPROTO;
-	fields[1] = http2_nv(STR(":scheme"), tls ? STR("https") : STR("http"));
+	fields[2] = http2_nv(STR(":scheme"), tls ? STR("https") : STR("http"));
 	fields[3] = http2_nv(STR(":path"), str_sub(line, 0, (size_t)target_end));
 	while (take_line(&rest, &line) && line.len) {
 		struct http_field field;
@@ -96,11 +97,10 @@ int upstream_fields_read(struct arena *arena, struct str head, bool tls, nghttp2
 		else if (!is_left_out(&field))
 			fields[count++] = http2_nv(field.name, field.value);
 	}
-	if (!authority.ptr)
-		return -EPROTO;
-	fields[2] = http2_nv(STR(":authority"), authority);
-	*ret_fields = fields;
-	*ret_count = count;
+	if (authority.ptr)
+		fields[0] = http2_nv(STR(":authority"), authority);
+	*ret_fields = authority.ptr ? fields : fields + 1;
+	*ret_count = authority.ptr ? count : count - 1;
 	return 0;
 }
 
