@@ -23,6 +23,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 from lib import lanes, leftovers  # noqa: E402
 from lib.daemon import daemon  # noqa: E402
+from lib.group import Group  # noqa: E402
 from lib.netns import Topology  # noqa: E402
 from lib.programs import build_dir  # noqa: E402
 from lib.shares import Shares  # noqa: E402
@@ -180,3 +181,26 @@ def lane(topology, house):
         lane.backend.check()
     finally:
         lane.close()
+
+
+@pytest.fixture
+def group(sluice, topology):
+    """Makes upstreams of scripted endpoints, with a daemon of their own (lib/group.py)."""
+    groups = []
+
+    def make(*args, **kwargs):
+        groups.append(Group(sluice, topology, *args, **kwargs))
+        return groups[-1]
+
+    yield make
+    for each in groups:
+        each.__exit__(None)
+
+
+@pytest.fixture(params=["http1", "http2"])
+def gate(house, request):
+    """A module's `house`, a Gate with its daemon, asked by either protocol."""
+    house.protocol = request.param
+    with house.open_backend() as backend:
+        yield house
+    backend.check()

@@ -41,14 +41,6 @@ def house(topology, workdir, engine):
         yield gate
 
 
-@pytest.fixture(params=["http1", "http2"])
-def gate(house, request):
-    house.protocol = request.param
-    with house.open_backend() as backend:
-        yield house
-    backend.check()
-
-
 def test_key_lets_in_and_the_backend_learns_who_it_is(gate):
     seen = gate.asked("/a?x=1", "api.test", [f"X-API-Key: {KEY}"])
     assert (seen.target, seen.all("x-consumer"), seen.all("x-plan")) == \

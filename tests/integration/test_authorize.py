@@ -44,14 +44,6 @@ def house(topology, workdir, engine):
         yield gate
 
 
-@pytest.fixture(params=["http1", "http2"])
-def gate(house, request):
-    house.protocol = request.param
-    with house.open_backend() as backend:
-        yield house
-    backend.check()
-
-
 ADMIN_PATHS = ["/admin", "/admin/", "/admin/users?x=1", "/%61dmin/x", "/x/../admin", "/./admin",
                "/a/%2e%2e/admin/x", "/admin/./x", "/admin/x/.."]
 

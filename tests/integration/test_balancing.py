@@ -2,7 +2,7 @@
 import pytest
 
 from lib.backend import answer_each
-from lib.group import (Group, Hold, Switch, close_before_answer, garbage, named, never_answer,
+from lib.group import (Hold, Switch, close_before_answer, garbage, named, never_answer,
                        reset_before_answer, status)
 from lib.netns import CLIENT
 from lib.wait import wait_until
@@ -11,19 +11,6 @@ from lib.wire import response
 pytestmark = pytest.mark.one_engine
 
 BALANCES = ["round-robin", "least-requests", "random-two"]
-
-
-@pytest.fixture
-def group(sluice, topology):
-    groups = []
-
-    def make(*args, **kwargs):
-        groups.append(Group(sluice, topology, *args, **kwargs))
-        return groups[-1]
-
-    yield make
-    for each in groups:
-        each.__exit__(None)
 
 
 # -- by load

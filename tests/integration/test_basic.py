@@ -47,14 +47,6 @@ def house(topology, workdir, engine):
         yield gate
 
 
-@pytest.fixture(params=["http1", "http2"])
-def gate(house, request):
-    house.protocol = request.param
-    with house.open_backend() as backend:
-        yield house
-    backend.check()
-
-
 def basic(user, password):
     return "Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 

@@ -2,8 +2,8 @@
 import pytest
 
 from lib.backend import RawBackend, answer_each
+from lib.clients import client_of
 from lib.daemon import daemon
-from lib.http2 import Http2
 from lib.netns import BACKEND, SLUICE
 from lib.wire import Wire, response
 
@@ -83,17 +83,8 @@ app, auth = a_backend(9320), a_backend(9321)
 
 @pytest.fixture(params=["http1", "http2"])
 def client(request, topology, chain):
-    """ask(target, method, host, fields, body), fields in pairs; get() of its answers knows no case."""
-    sock = topology.connect("client", SLUICE, 80)
-    if request.param == "http2":
-        yield Http2(sock)
-        sock.close()
-        return
-    with Wire(sock) as wire:
-        ask = wire.ask
-        wire.ask = lambda *args, fields=(), **more: ask(
-            *args, fields=[f"{name}: {value}" for name, value in fields], **more)
-        yield wire
+    with client_of(topology, request.param) as client:
+        yield client
 
 
 # ---- external_auth ----

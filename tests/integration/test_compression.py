@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from lib.backend import RawBackend, answer_each
+from lib.clients import client_of
 from lib.daemon import daemon
 from lib.http2 import Http2
 from lib.netns import BACKEND, SLUICE
@@ -54,16 +55,8 @@ def app(topology, house):
 
 @pytest.fixture(params=["http1", "http2"])
 def client(request, topology, house):
-    sock = topology.connect("client", SLUICE, 80)
-    if request.param == "http2":
-        yield Http2(sock)
-        sock.close()
-        return
-    with Wire(sock) as wire:
-        ask = wire.ask
-        wire.ask = lambda *args, fields=(), **more: ask(
-            *args, fields=[f"{name}: {value}" for name, value in fields], **more)
-        yield wire
+    with client_of(topology, request.param) as client:
+        yield client
 
 
 def through(command, data):

@@ -33,14 +33,6 @@ def house(topology, workdir, engine):
         yield gate
 
 
-@pytest.fixture(params=["http1", "http2"])
-def gate(house, request):
-    house.protocol = request.param
-    with house.open_backend() as backend:
-        yield house
-    backend.check()
-
-
 def bearer(token):
     return f"Authorization: Bearer {token}"
 

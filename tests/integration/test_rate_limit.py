@@ -38,14 +38,6 @@ def house(topology, workdir, engine):
         yield gate
 
 
-@pytest.fixture(params=["http1", "http2"])
-def gate(house, request):
-    house.protocol = request.param
-    with house.open_backend() as backend:
-        yield house
-    backend.check()
-
-
 def user(gate, name):
     """Nobody else's."""
     return [f"x-user: {gate.protocol}-{name}"]

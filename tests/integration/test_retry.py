@@ -6,7 +6,7 @@ import time
 import pytest
 
 from lib.backend import answer_each
-from lib.group import (FIRST_PORT, Group, close_before_answer, garbage, named, never_answer,
+from lib.group import (FIRST_PORT, close_before_answer, garbage, named, never_answer,
                        reset_before_answer, status)
 from lib.netns import NO_HOST
 from lib.payload import payload
@@ -14,19 +14,6 @@ from lib.wire import Truncated, response
 
 NO_EJECTION = "ejection: { consecutive_failures: 0 }"
 UNREACHABLE = f"{NO_HOST}:{FIRST_PORT}"  # connects to it get no answer
-
-
-@pytest.fixture
-def group(sluice, topology):
-    groups = []
-
-    def make(*args, **kwargs):
-        groups.append(Group(sluice, topology, *args, **kwargs))
-        return groups[-1]
-
-    yield make
-    for each in groups:
-        each.__exit__(None)
 
 
 def hash_body(connection):

@@ -6,7 +6,6 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 
-from lib.group import Group
 from lib.http2 import (CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PUSH_PROMISE,
                        SETTINGS, Http2, frame)
 from lib.http2_server import Http2Server
@@ -16,19 +15,6 @@ from lib.wire import Truncated, response
 
 SPOKEN = "protocol: http2"
 PATIENT = "timeouts: { pending: 20s }"
-
-
-@pytest.fixture
-def group(sluice, topology):
-    groups = []
-
-    def make(*args, **kwargs):
-        groups.append(Group(sluice, topology, *args, **kwargs))
-        return groups[-1]
-
-    yield make
-    for each in groups:
-        each.__exit__(None)
 
 
 def h2(up):

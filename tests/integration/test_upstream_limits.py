@@ -5,26 +5,13 @@ import threading
 
 import pytest
 
-from lib.group import Group, Hold, named, status
+from lib.group import Hold, named, status
 from lib.payload import payload
 from lib.wait import Thread, wait_until
 from lib.wire import Truncated, response
 
 LIMIT = "limits: {{ connections: {}, pending: {} }}"
 PATIENT = "timeouts: { pending: 20s, idle: 20s }"
-
-
-@pytest.fixture
-def group(sluice, topology):
-    groups = []
-
-    def make(*args, **kwargs):
-        groups.append(Group(sluice, topology, *args, **kwargs))
-        return groups[-1]
-
-    yield make
-    for each in groups:
-        each.__exit__(None)
 
 
 class Gauge:

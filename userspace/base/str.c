@@ -78,6 +78,17 @@ bool str_next_token(struct str *rest, char sep, struct str *ret_token)
 	return true;
 }
 
+struct str str_find_pair(struct str list, char sep, struct str name)
+{
+	struct str pair;
+
+	while (str_next_token(&list, sep, &pair))
+		if (pair.len > name.len && pair.ptr[name.len] == '=' &&
+		    str_eq(str_sub(pair, 0, name.len), name))
+			return str_sub(pair, name.len + 1, pair.len);
+	return STR_NULL;
+}
+
 int str_to_u64(struct str value, uint64_t *ret_number)
 {
 	uint64_t number = 0;

@@ -71,6 +71,8 @@ struct str str_trim(struct str value);
  * "a, ,b" yields "a", "" and "b".
  */
 bool str_next_token(struct str *rest, char sep, struct str *ret_token);
+/* The value of the first "NAME=value" of such a list; ptr NULL: it is not in it. */
+struct str str_find_pair(struct str list, char sep, struct str name);
 
 /* Digits only, no sign, no space: -EINVAL; beyond 64 bits: -ERANGE. */
 int str_to_u64(struct str value, uint64_t *ret_number);

@@ -194,6 +194,17 @@ void conf_write_plain(struct conf_writer *writer, const char *key, const char *v
 	put(writer, STR("\n"));
 }
 
+void conf_write_texts(struct conf_writer *writer, const char *key, const struct str *texts,
+		      unsigned int count)
+{
+	if (!count)
+		return;
+	conf_write_open_list(writer, key);
+	for (unsigned int i = 0; i < count; i++)
+		conf_write_str(writer, NULL, texts[i]);
+	conf_write_close(writer);
+}
+
 void conf_write_u64(struct conf_writer *writer, const char *key, uint64_t value)
 {
 	char text[24];

@@ -45,5 +45,8 @@ void conf_write_member(struct conf_writer *writer, struct str key, struct str va
 /* Words, numbers and units of our own: as they are. */
 void conf_write_plain(struct conf_writer *writer, const char *key, const char *value);
 void conf_write_u64(struct conf_writer *writer, const char *key, uint64_t value);
+/* A list of them; nothing where there are none. */
+void conf_write_texts(struct conf_writer *writer, const char *key, const struct str *texts,
+		      unsigned int count);
 
 #endif

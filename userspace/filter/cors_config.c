@@ -118,17 +118,6 @@ static int tokens_read(const struct field_context *context, const struct conf_no
 	return result;
 }
 
-static void tokens_print(struct conf_writer *writer, const char *key, const struct str *texts,
-			 unsigned int count)
-{
-	if (!count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < count; i++)
-		conf_write_str(writer, NULL, texts[i]);
-	conf_write_close(writer);
-}
-
 static int methods_read(const struct field_context *context, const struct conf_node *node,
 			void *target)
 {
@@ -141,7 +130,7 @@ static void methods_print(struct conf_writer *writer, const char *key, const voi
 {
 	const struct cors *cors = target;
 
-	tokens_print(writer, key, cors->methods, cors->method_count);
+	conf_write_texts(writer, key, cors->methods, cors->method_count);
 }
 
 static int headers_read(const struct field_context *context, const struct conf_node *node,
@@ -160,7 +149,7 @@ static void headers_print(struct conf_writer *writer, const char *key, const voi
 {
 	const struct cors *cors = target;
 
-	tokens_print(writer, key, cors->headers, cors->header_count);
+	conf_write_texts(writer, key, cors->headers, cors->header_count);
 }
 
 static int expose_read(const struct field_context *context, const struct conf_node *node,
@@ -175,7 +164,7 @@ static void expose_print(struct conf_writer *writer, const char *key, const void
 {
 	const struct cors *cors = target;
 
-	tokens_print(writer, key, cors->expose, cors->expose_count);
+	conf_write_texts(writer, key, cors->expose, cors->expose_count);
 }
 
 /* "a, b, c" in the arena; ptr NULL: none, or out of memory (sticky there). */

@@ -23,12 +23,7 @@ static void audience_print(struct conf_writer *writer, const char *key, const vo
 {
 	const struct jwt_rules *rules = &((const struct jwt *)target)->rules;
 
-	if (!rules->audience_count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < rules->audience_count; i++)
-		conf_write_str(writer, NULL, rules->audiences[i]);
-	conf_write_close(writer);
+	conf_write_texts(writer, key, rules->audiences, rules->audience_count);
 }
 
 static int algorithms_read(const struct field_context *context, const struct conf_node *node,

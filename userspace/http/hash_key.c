@@ -31,26 +31,13 @@ static bool hash_header(const struct http_head *request, struct str name, uint64
 	return found;
 }
 
-/* "NAME=value" of a list; NULL where it is not in it. */
-static struct str find_pair(struct str list, char separator, struct str name)
-{
-	struct str pair;
-
-	while (str_next_token(&list, separator, &pair)) {
-		if (pair.len > name.len && pair.ptr[name.len] == '=' &&
-		    str_eq(str_sub(pair, 0, name.len), name))
-			return str_sub(pair, name.len + 1, pair.len);
-	}
-	return STR_NULL;
-}
-
 static bool hash_cookie(const struct http_head *request, struct str name, uint64_t *ret_key)
 {
 	for (unsigned int i = 0; i < request->field_count; i++) {
 		const struct http_field *field = &request->fields[i];
 
 		if (field->id == HTTP_FIELD_COOKIE &&
-		    hash(find_pair(field->value, ';', name), ret_key))
+		    hash(str_find_pair(field->value, ';', name), ret_key))
 			return true;
 	}
 	return false;
@@ -59,7 +46,7 @@ static bool hash_cookie(const struct http_head *request, struct str name, uint64
 /* As it stands in the URL: whoever writes it in another encoding gets another endpoint. */
 static bool hash_query(struct str query, struct str name, uint64_t *ret_key)
 {
-	return query.len && hash(find_pair(str_sub(query, 1, query.len), '&', name), ret_key);
+	return query.len && hash(str_find_pair(str_sub(query, 1, query.len), '&', name), ret_key);
 }
 
 static bool hash_source(const struct ip_addr *client, uint64_t *ret_key)

@@ -72,10 +72,5 @@ int policy_field_names_read(const struct field_context *context, const struct co
 void policy_field_names_write(struct conf_writer *writer, const char *key,
 			      const struct field_names *names)
 {
-	if (!names->count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < names->count; i++)
-		conf_write_str(writer, NULL, names->names[i]);
-	conf_write_close(writer);
+	conf_write_texts(writer, key, names->names, names->count);
 }

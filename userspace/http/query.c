@@ -2,8 +2,7 @@
 
 #include "proto/http_bytes.h"
 
-/* Takes the next byte off; a '%' without two digits stands for itself. */
-static char decode_byte(struct str *rest)
+char query_decode_byte(struct str *rest)
 {
 	char byte = rest->ptr[0];
 	size_t len = 1;
@@ -19,10 +18,10 @@ static char decode_byte(struct str *rest)
 	return byte;
 }
 
-static bool decoded_is(struct str encoded, struct str wanted)
+bool query_decoded_is(struct str encoded, struct str wanted)
 {
 	for (size_t i = 0; i < wanted.len; i++)
-		if (!encoded.len || decode_byte(&encoded) != wanted.ptr[i])
+		if (!encoded.len || query_decode_byte(&encoded) != wanted.ptr[i])
 			return false;
 	return !encoded.len;
 }
@@ -38,7 +37,7 @@ static struct str decode(struct arena *arena, struct str encoded)
 	if (!decoded)
 		return STR_NULL;
 	while (encoded.len)
-		decoded[len++] = decode_byte(&encoded);
+		decoded[len++] = query_decode_byte(&encoded);
 	return str_make(decoded, len);
 }
 
@@ -75,7 +74,7 @@ bool query_find_single(struct arena *arena, struct str query, struct str name,
 		return true;
 	rest = str_make(query.ptr + 1, query.len - 1);
 	while (next_pair(&rest, &pair)) {
-		if (!decoded_is(pair.name, name))
+		if (!query_decoded_is(pair.name, name))
 			continue;
 		if (found.ptr || ret_value->ptr)
 			return false;
@@ -103,7 +102,7 @@ void query_remove(struct arena *arena, struct str *query, struct str name)
 	if (!kept)
 		return;
 	while (next_pair(&rest, &pair)) {
-		if (decoded_is(pair.name, name))
+		if (query_decoded_is(pair.name, name))
 			continue;
 		kept[len] = len ? '&' : '?';
 		memcpy(kept + len + 1, pair.whole.ptr, pair.whole.len);
@@ -134,7 +133,7 @@ void query_redact(struct arena *arena, struct str *target, struct str name)
 	memcpy(out, target->ptr, len);
 	for (char separator = '?'; next_pair(&rest, &pair); separator = '&') {
 		struct str kept = pair.whole;
-		bool secret = decoded_is(pair.name, name);
+		bool secret = query_decoded_is(pair.name, name);
 
 		if (secret)
 			kept.len -= pair.value.len;

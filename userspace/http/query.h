@@ -8,6 +8,10 @@
 
 #include "base/arena.h"
 
+/* The next byte of what is not empty; a '%' without two digits stands for itself, '+' for a space.
+ */
+char query_decode_byte(struct str *rest);
+bool query_decoded_is(struct str encoded, struct str wanted);
 /*
  * The decoded value, in the arena where it had to be decoded; ptr NULL: there is no such parameter.
  * False: there are several, or memory ran out.

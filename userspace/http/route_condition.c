@@ -3,7 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "proto/http_bytes.h"
+#include "http/query.h"
 
 static bool value_meets(const struct route_condition *condition, struct str value)
 {
@@ -37,34 +37,6 @@ bool route_condition_meets_head(const struct route_condition *condition,
 	return condition->kind == ROUTE_CONDITION_ABSENT;
 }
 
-/* Takes the next decoded byte off `*rest`, which is not empty. */
-static char decode_byte(struct str *rest)
-{
-	char byte = rest->ptr[0];
-	size_t used = 1;
-
-	if (byte == '+') {
-		byte = ' ';
-	} else if (byte == '%' && rest->len > 2) {
-		int high = http_byte_hex(rest->ptr[1]), low = http_byte_hex(rest->ptr[2]);
-
-		if (high >= 0 && low >= 0) {
-			byte = (char)(high << 4 | low);
-			used = 3;
-		}
-	}
-	*rest = str_make(rest->ptr + used, rest->len - used);
-	return byte;
-}
-
-static bool decoded_is(struct str encoded, struct str wanted)
-{
-	for (size_t i = 0; i < wanted.len; i++)
-		if (!encoded.len || decode_byte(&encoded) != wanted.ptr[i])
-			return false;
-	return !encoded.len;
-}
-
 static bool decoded_matches(struct str encoded, const struct route_regex *regex)
 {
 	char decoded[ROUTE_CONDITION_BYTES_MAX];
@@ -73,7 +45,7 @@ static bool decoded_matches(struct str encoded, const struct route_regex *regex)
 	while (encoded.len) {
 		if (len == sizeof(decoded))
 			return false;
-		decoded[len++] = decode_byte(&encoded);
+		decoded[len++] = query_decode_byte(&encoded);
 	}
 	return route_regex_matches(regex, str_make(decoded, len));
 }
@@ -82,7 +54,7 @@ static bool encoded_value_meets(const struct route_condition *condition, struct 
 {
 	switch (condition->kind) {
 	case ROUTE_CONDITION_EXACT:
-		return decoded_is(value, condition->value);
+		return query_decoded_is(value, condition->value);
 	case ROUTE_CONDITION_REGEX:
 		return decoded_matches(value, condition->regex);
 	case ROUTE_CONDITION_PRESENT:
@@ -119,7 +91,7 @@ bool route_condition_meets_query(const struct route_condition *condition, struct
 			value = str_make(name.ptr + at + 1, name.len - (size_t)at - 1);
 			name.len = (size_t)at;
 		}
-		if (name.len && decoded_is(name, condition->name) &&
+		if (name.len && query_decoded_is(name, condition->name) &&
 		    encoded_value_meets(condition, value))
 			return condition->kind != ROUTE_CONDITION_ABSENT;
 	}

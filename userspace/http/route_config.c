@@ -122,12 +122,7 @@ static void upgrade_print(struct conf_writer *writer, const char *key, const voi
 {
 	const struct route *route = ((const struct route_file *)target)->route;
 
-	if (!route->proxy.upgrade_count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < route->proxy.upgrade_count; i++)
-		conf_write_str(writer, NULL, route->proxy.upgrades[i]);
-	conf_write_close(writer);
+	conf_write_texts(writer, key, route->proxy.upgrades, route->proxy.upgrade_count);
 }
 
 static const struct field proxy_fields[] = {
@@ -589,12 +584,7 @@ static void listeners_print(struct conf_writer *writer, const char *key, const v
 {
 	const struct route *route = ((const struct route_file *)target)->route;
 
-	if (!route->listener_count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < route->listener_count; i++)
-		conf_write_str(writer, NULL, route->listeners[i]);
-	conf_write_close(writer);
+	conf_write_texts(writer, key, route->listeners, route->listener_count);
 }
 
 static int policies_refer(const struct field_context *context, const struct conf_node *node,

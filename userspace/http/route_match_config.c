@@ -97,22 +97,11 @@ static int hosts_read(const struct field_context *context, const struct conf_nod
 	return result;
 }
 
-static void write_texts(struct conf_writer *writer, const char *key, const struct str *texts,
-			unsigned int count)
-{
-	if (!count)
-		return;
-	conf_write_open_list(writer, key);
-	for (unsigned int i = 0; i < count; i++)
-		conf_write_str(writer, NULL, texts[i]);
-	conf_write_close(writer);
-}
-
 static void hosts_print(struct conf_writer *writer, const char *key, const void *target)
 {
 	const struct route *route = target;
 
-	write_texts(writer, key, route->hosts, route->host_count);
+	conf_write_texts(writer, key, route->hosts, route->host_count);
 }
 
 static int check_path_bytes(const struct field_context *context, const struct conf_node *node)

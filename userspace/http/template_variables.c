@@ -103,19 +103,6 @@ static struct str path_param(struct exchange *exchange, const struct exchange_re
 	return STR_NULL;
 }
 
-/* "NAME=value" of a list. */
-static struct str find_pair(struct str list, char separator, struct str name)
-{
-	struct str pair;
-
-	while (str_next_token(&list, separator, &pair)) {
-		if (pair.len > name.len && pair.ptr[name.len] == '=' &&
-		    str_eq(str_sub(pair, 0, name.len), name))
-			return str_sub(pair, name.len + 1, pair.len);
-	}
-	return STR_NULL;
-}
-
 static struct str query_param(struct exchange *exchange, const struct exchange_response *response,
 			      struct str argument)
 {
@@ -142,7 +129,7 @@ static struct str cookie(struct exchange *exchange, const struct exchange_respon
 
 	for (unsigned int i = 0; i < exchange->request.field_count && !value.ptr; i++)
 		if (exchange->request.fields[i].id == HTTP_FIELD_COOKIE)
-			value = find_pair(exchange->request.fields[i].value, ';', argument);
+			value = str_find_pair(exchange->request.fields[i].value, ';', argument);
 	return value;
 }
 
